@@ -1,0 +1,134 @@
+"""Recipes: YAML in, a typed config out; unknown keys get a suggestion.
+
+Defaults live in the types, differences in the YAML. A recipe is true on its own: no inheritance,
+no interpolation, no class paths.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgekit.core.errors import UserError, suggestion
+from edgekit.core.places import shipped
+
+
+class Plan(NamedTuple):
+    """What a run would cost, told before anything is spent (``--dry-run``).
+
+    memory_gb: peak of the largest process; disk_gb: what is written; minutes: wall time;
+    notes: one line each, what the numbers rest on.
+    """
+
+    memory_gb: float
+    disk_gb: float
+    minutes: float
+    notes: tuple[str, ...] = ()
+
+
+class Config(BaseModel):
+    """A station's recipe, or a part of one. ``inputs`` names the keys that hold input directories."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+    inputs: ClassVar[tuple[str, ...]] = ()
+
+    def plan(self) -> Plan:
+        """Memory, disk and time; stations with a cost override it."""
+        return Plan(0.5, 0.01, 0.1)
+
+
+C = TypeVar("C", bound=Config)
+
+
+def find_recipe(name: str, verb: str) -> Path:
+    """A file, or the shipped recipe ``recipes/<verb>/<name>.yaml``. Raises UserError."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    parts = path.with_suffix(".yaml").parts
+    if parts[0] == "recipes":
+        parts = parts[1:]
+    for candidate in (shipped("recipes").joinpath(*parts), shipped("recipes") / verb / parts[-1]):
+        if candidate.is_file():
+            return candidate
+    known = [p.stem for p in (shipped("recipes") / verb).glob("*.yaml")]
+    raise UserError(
+        f"edgekit {verb}: no recipe {name!r}",
+        f"it is no file, and of the shipped ones: {suggestion(path.stem, known)}",
+        f"give a YAML file, or one of: {', '.join(sorted(known)) or 'none ships for this verb'}",
+    )
+
+
+def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -> C:
+    """The typed config of a YAML file with ``key.sub=value`` overrides (values are YAML)."""
+    try:
+        raw = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML", str(error).replace("\n", " "), "mend the file") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: not a recipe", f"the top is {type(raw).__name__}", "write key: value")
+    for override in overrides or []:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise UserError(
+                f"override {override!r} is not key=value", "there is no '='", "write train.steps=100"
+            )
+        place = raw
+        *outer, last = key.split(".")
+        for part in outer:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise UserError(
+                    f"override {override!r}", f"{part!r} holds a value, not a group", "check the key"
+                )
+        place[last] = yaml.safe_load(value)
+    return build(kind, raw, str(path))
+
+
+def build(kind: type[C], raw: dict[str, Any], where: str) -> C:
+    """``kind(**raw)`` with errors in three lines."""
+    _check_keys(kind, raw, where, "")
+    try:
+        return kind(**raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(p) for p in first["loc"]) or "(whole)"
+        raise UserError(
+            f"{where}: {key} is not valid",
+            f"{first['msg']} (given: {str(first.get('input'))[:80]!r})",
+            f"change {key}; {len(error.errors()) - 1} more problem(s) in this recipe",
+        ) from None
+
+
+def _check_keys(kind: type[BaseModel], raw: dict, where: str, prefix: str) -> None:
+    for key, value in raw.items():
+        field = kind.model_fields.get(key)
+        if field is None:
+            raise UserError(
+                f"{where}: unknown key {prefix + str(key)!r}",
+                f"{kind.__name__} has no such key; {suggestion(str(key), kind.model_fields)}",
+                "mend the key, or leave it out for the default",
+            )
+        inner = _config_in(field.annotation)
+        if inner and isinstance(value, dict):
+            _check_keys(inner, value, where, f"{prefix}{key}.")
+
+
+def _config_in(annotation: Any) -> type[BaseModel] | None:
+    """The one model class inside an annotation such as ``Lora | None``; None for a real union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        found = [m for a in typing.get_args(annotation) if (m := _config_in(a))]
+        return found[0] if len(found) == 1 else None
+    return None
+
+
+def dump_recipe(config: Config) -> str:
+    """The resolved recipe as YAML: feeding it back repeats the run."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

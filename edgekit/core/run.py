@@ -1,0 +1,194 @@
+"""A Run: the directory that a station writes, and the chain of digests between them.
+
+    recipe.yaml    resolved; feeding it back repeats the run
+    log.jsonl      one event a line
+    out/           what the station gives
+    manifest.json  written last, by rename: it exists = the run is complete
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+from edgekit import __version__
+from edgekit.core.errors import UserError
+from edgekit.core.files import append_jsonl, read_json, sha256_file, sha256_json, write_json, write_text
+from edgekit.core.places import asset
+from edgekit.core.recipe import Config, dump_recipe
+
+SCHEMA = "edgekit/run/1"
+
+# Left out of a run's digest: clocks, and renderings for people that hold clocks or codecs.
+_NOT_DIGESTED = {"timing.json"}
+_MEDIA = {".mp4", ".webm", ".html", ".svg"}
+
+
+def digest_tree(folder: Path) -> str:
+    """sha256 over sorted (path, sha256) of the files below ``folder``, but for timing, media, reports."""
+    rows = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in _NOT_DIGESTED and path.suffix not in _MEDIA:
+            if not path.name.startswith("."):
+                rows.append((path.relative_to(folder).as_posix(), sha256_file(path)))
+    return sha256_json(rows)
+
+
+class Input:
+    """A directory that a station reads: a complete Run's ``out/``, or a foreign folder."""
+
+    def __init__(self, path: Path, out: Path, digest: str, manifest: str | None):
+        self.path, self.out, self.digest, self.manifest = path, out, digest, manifest
+
+    def record(self) -> dict:
+        origin = "run" if self.manifest else "foreign"
+        return {"path": self.path.name, "origin": origin, "digest": self.digest, "manifest": self.manifest}
+
+
+def open_input(path: str | Path) -> Input:
+    """Resolves ``package:NAME``, a Run directory (read through its manifest) or a foreign folder.
+
+    Raises UserError where there is nothing, or where the run is not complete.
+    """
+    text = str(path)
+    folder = asset(text.removeprefix("package:")) if text.startswith("package:") else Path(text)
+    if folder.is_file():  # a single video, say
+        return Input(folder, folder, sha256_file(folder), None)
+    if not folder.is_dir():
+        raise UserError(f"input {text}: there is no such directory", "nothing is there", "check the path")
+    manifest = folder / "manifest.json"
+    if manifest.is_file():
+        data = read_json(manifest)
+        if data.get("schema") != SCHEMA:
+            raise UserError(
+                f"{manifest}: schema {data.get('schema')!r} is not read here",
+                f"edgekit {__version__} reads {SCHEMA}",
+                "use the edgekit that wrote it, or run the station again",
+            )
+        return Input(folder, folder / "out", data["digest"], sha256_file(manifest))
+    if (folder / "recipe.yaml").is_file() and (folder / "out").is_dir():
+        raise UserError(
+            f"input {text}: this run is not complete", "it has no manifest.json", "run its station again: it resumes"
+        )
+    return Input(folder, folder, digest_tree(folder), None)
+
+
+class Run:
+    """An open run directory; made by ``start``. Paths below ``out`` belong to the station."""
+
+    def __init__(self, verb: str, path: Path, config: Config, inputs: dict[str, list[Input]]):
+        self.verb, self.path, self.config, self.inputs = verb, path, config, inputs
+        self.out = path / "out"
+        self.notes: list[str] = []
+        self._began = time.time()
+
+    @property
+    def complete(self) -> bool:
+        return (self.path / "manifest.json").is_file()
+
+    @property
+    def state(self) -> Path:
+        """Scratch for resuming (optimiser, partial rows); not part of the digest, gone when done."""
+        folder = self.path / "state"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def input(self, name: str) -> Path:
+        """The one input directory of key ``name``."""
+        return self.inputs[name][0].out
+
+    def log(self, event: str, **fields: object) -> None:
+        append_jsonl(self.path / "log.jsonl", {"t": round(time.time(), 3), "event": event, **fields})
+
+    def say(self, text: str) -> None:
+        """A line for the user, on stderr, and in the log."""
+        print(f"[{self.verb}] {text}", file=sys.stderr, flush=True)
+        self.log("say", text=text)
+
+    def note(self, text: str) -> None:
+        """A fallback or stand-in: said aloud, logged, and kept in the manifest."""
+        self.notes.append(text)
+        self.say(f"note: {text}")
+
+    def finish(self) -> str:
+        """Writes the manifest (last, by rename) and returns the run's digest."""
+        import shutil
+
+        digest = digest_tree(self.out)
+        if (self.path / "state").exists():
+            shutil.rmtree(self.path / "state")
+        write_json(self.out / "timing.json", {"wall_s": round(time.time() - self._began, 2)}) if not (
+            self.out / "timing.json"
+        ).exists() else None
+        write_json(
+            self.path / "manifest.json",
+            {
+                "schema": SCHEMA,
+                "verb": self.verb,
+                "edgekit": __version__,
+                "digest": digest,
+                "inputs": {k: [i.record() for i in v] for k, v in self.inputs.items()},
+                "notes": sorted(set(self.notes)),
+                "made_with": versions(),
+            },
+        )
+        self.log("complete", digest=digest)
+        return digest
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that decide numbers, as installed."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "transformers", "llmcompressor", "peft", "onnxruntime", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def start(
+    verb: str, config: Config, recipe_name: str, out: Path | None = None, force: bool = False
+) -> Run:
+    """Opens the run of (config, inputs): the same recipe on the same inputs is the same directory.
+
+    An incomplete directory is resumed, a complete one is returned as it is; ``force`` moves the
+    old one aside, never deletes. Raises UserError where ``out`` holds another recipe's run.
+    """
+    inputs: dict[str, list[Input]] = {}
+    for name in config.inputs:
+        value = getattr(config, name)
+        if value:
+            inputs[name] = [open_input(v) for v in (value if isinstance(value, list) else [value])]
+    resolved = config.model_dump(mode="json")
+    # Inputs count by content, not by place: a moved directory is the same input.
+    body = {k: v for k, v in resolved.items() if k not in config.inputs}
+    identity = sha256_json([body, {k: [i.digest for i in v] for k, v in inputs.items()}])
+    path = out or Path("runs") / verb / f"{recipe_name}-{identity[:8]}"
+    if force and path.exists():
+        aside = path.with_name(f"{path.name}.old-{int(time.time())}")
+        path.rename(aside)
+        print(f"[{verb}] moved the old run to {aside}", file=sys.stderr)
+    marker = path / "identity"
+    if path.exists() and any(path.iterdir()) and not marker.is_file():
+        raise UserError(
+            f"edgekit {verb}: {path} is not a run directory",
+            "it holds files that edgekit did not write",
+            "choose another --out",
+        )
+    if marker.is_file() and marker.read_text() != identity:
+        raise UserError(
+            f"edgekit {verb}: {path} holds another run",
+            f"its recipe or inputs differ (identity {marker.read_text()[:8]}, now {identity[:8]})",
+            "choose another --out, or --force to move it aside",
+        )
+    (path / "out").mkdir(parents=True, exist_ok=True)
+    write_text(marker, identity)
+    write_text(path / "recipe.yaml", dump_recipe(config))
+    run = Run(verb, path, config, inputs)
+    run.log("start", argv=json.dumps(sys.argv[1:]))
+    return run
