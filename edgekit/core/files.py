@@ -43,9 +43,13 @@ def write_jsonl(path: str | Path, rows: Iterable[object]) -> None:
 
 
 def append_jsonl(path: str | Path, row: object) -> None:
-    """One line appended; a line cut short by a kill is skipped by ``read_jsonl``."""
-    with open(path, "a") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    """One line appended by the file's one writer; a last line that a kill cut short is cut off first."""
+    with open(path, "ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end and (file.seek(end - 1), file.read(1))[1] != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict]:

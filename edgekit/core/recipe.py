@@ -6,6 +6,7 @@ no interpolation, no class paths.
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from pathlib import Path
@@ -16,6 +17,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.errors import UserError, suggestion
 from edgekit.core.places import shipped
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML 1.2's booleans: true and false. ``off``, ``on``, ``yes`` and ``no`` are words of ours."""
+
+
+_Yaml.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 class Plan(NamedTuple):
@@ -67,7 +79,7 @@ def find_recipe(name: str, verb: str) -> Path:
 def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -> C:
     """The typed config of a YAML file with ``key.sub=value`` overrides (values are YAML)."""
     try:
-        raw = yaml.safe_load(path.read_text()) or {}
+        raw = yaml.load(path.read_text(), _Yaml) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML", str(error).replace("\n", " "), "mend the file") from None
     if not isinstance(raw, dict):
@@ -86,7 +98,7 @@ def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -
                 raise UserError(
                     f"override {override!r}", f"{part!r} holds a value, not a group", "check the key"
                 )
-        place[last] = yaml.safe_load(value)
+        place[last] = yaml.load(value, _Yaml)
     return build(kind, raw, str(path))
 
 

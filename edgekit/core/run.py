@@ -13,6 +13,7 @@ import platform
 import sys
 import time
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 
 from edgekit import __version__
@@ -169,10 +170,6 @@ def start(
     body = {k: v for k, v in resolved.items() if k not in config.inputs}
     identity = sha256_json([body, {k: [i.digest for i in v] for k, v in inputs.items()}])
     path = out or Path("runs") / verb / f"{recipe_name}-{identity[:8]}"
-    if force and path.exists():
-        aside = path.with_name(f"{path.name}.old-{int(time.time())}")
-        path.rename(aside)
-        print(f"[{verb}] moved the old run to {aside}", file=sys.stderr)
     marker = path / "identity"
     if path.exists() and any(path.iterdir()) and not marker.is_file():
         raise UserError(
@@ -180,6 +177,12 @@ def start(
             "it holds files that edgekit did not write",
             "choose another --out",
         )
+    if force and path.exists():
+        aside = next(
+            free for n in count() if not (free := path.with_name(f"{path.name}.old-{int(time.time()) + n}")).exists()
+        )
+        path.rename(aside)
+        print(f"[{verb}] moved the old run to {aside}", file=sys.stderr)
     if marker.is_file() and marker.read_text() != identity:
         raise UserError(
             f"edgekit {verb}: {path} holds another run",

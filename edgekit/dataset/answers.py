@@ -1,0 +1,109 @@
+"""Asking a model many questions, and keeping the answers: a killed run loses one batch at most.
+
+Batches are cut by position, never by what is left to do: a resumed run asks the same batches as an
+undisturbed one, so that a model whose numbers depend on its batch gives the same answers.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.files import read_jsonl, write_jsonl
+from edgekit.core.label import SceneLabel
+from edgekit.core.progress import bar
+from edgekit.engine.answerer import Answer, Answerer
+
+
+class AnswerLog:
+    """Answers by key in a JSON-lines file, appended a batch at a time.
+
+    A line that a kill cut short is dropped when the file is opened again.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.answers: dict[str, Answer] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            rows = list(read_jsonl(path))
+            write_jsonl(path, rows)
+            self.answers = {row["id"]: from_row(row) for row in rows}
+
+    def add(self, keys: Sequence[str], answers: Sequence[Answer]) -> None:
+        rows = [{"id": key, **to_row(answer)} for key, answer in zip(keys, answers, strict=True)]
+        with open(self.path, "a") as file:
+            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        # As a resumed run would read them: rounded.
+        self.answers |= {row["id"]: from_row(row) for row in rows}
+
+
+def to_row(answer: Answer) -> dict[str, Any]:
+    """An answer as JSON; confidences to three digits, as many as float32 arithmetic keeps apart."""
+    return {
+        "text": answer.text,
+        "label": answer.label.model_dump() if answer.label else None,
+        "confidence": {slot: round(value, 3) for slot, value in answer.confidence.items()},
+        "passes": answer.passes,
+    }
+
+
+def from_row(row: dict[str, Any]) -> Answer:
+    label = SceneLabel(**row["label"]) if row["label"] else None
+    return Answer(row["text"], label, row["confidence"], row["passes"])
+
+
+class Pace:
+    """What asking took: seconds and answers of each call."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, int]] = []
+
+    @property
+    def answers_per_s(self) -> float | None:
+        """Answers a second over all calls; None where none was made (all were in the log)."""
+        seconds = sum(s for s, _ in self.calls)
+        return sum(n for _, n in self.calls) / seconds if seconds else None
+
+
+def ask_all(
+    answerer: Answerer,
+    keys: Sequence[str],
+    prompts: Sequence[str],
+    images_from: Callable[[int], Iterator[np.ndarray]],
+    log: AnswerLog,
+    batch: int,
+    what: str = "asking",
+    pace: Pace | None = None,
+) -> list[Answer]:
+    """One Answer per key, in order; those already in ``log`` are not asked again.
+
+    images_from(i): RGB uint8 images of keys i, i + 1, … (a video is decoded in order).
+    """
+    if not keys:
+        return []
+    source: Iterator[np.ndarray] | None = None
+    at = 0  # the key whose image ``source`` gives next
+    with bar(what, total=len(keys), unit="frame") as shown:
+        for first in range(0, len(keys), batch):
+            part = list(keys[first : first + batch])
+            if any(key not in log.answers for key in part):
+                if source is None or at != first:
+                    source = images_from(first)
+                images = list(islice(source, len(part)))
+                at = first + len(part)
+                if len(images) != len(part):
+                    raise ValueError(f"{len(part)} images wanted from {first} on, {len(images)} came")
+                began = time.perf_counter()
+                answers = answerer.answer(images, prompts[first : first + batch])
+                if pace is not None:
+                    pace.calls.append((time.perf_counter() - began, len(part)))
+                log.add(part, answers)
+            shown.update(len(part))
+    return [log.answers[key] for key in keys]

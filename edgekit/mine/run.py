@@ -1,0 +1,127 @@
+"""The story of mining: ask a teacher about every frame, smooth over time, write a Dataset, measure."""
+
+from __future__ import annotations
+
+from edgekit.core.errors import UserError
+from edgekit.core.files import write_json
+from edgekit.core.run import Run
+from edgekit.dataset import DatasetWriter, Sample
+from edgekit.dataset.answers import AnswerLog
+from edgekit.drives import Drive, open_drives
+from edgekit.engine.answerer import Answerer
+from edgekit.library import compose, default_prompt, load_library
+from edgekit.mine.asking import ask_drive, frame_numbers
+from edgekit.mine.config import MineConfig
+from edgekit.mine.measure import Mined, measure
+from edgekit.mine.rows import marks, split_of
+from edgekit.mine.smooth import Window, smooth, spans
+from edgekit.models.open import open_answerer
+
+SCHEMA = "edgekit/mining/1"
+
+
+def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
+    """Fills ``run.out`` with a Dataset of pseudo-labels and with mining.json.
+
+    teacher: an Answerer of the caller's own, instead of the recipe's. Raises UserError for drives
+    or a teacher that cannot be opened, before the first frame is asked.
+    """
+    # The drives and the prompts, checked before the costly part.
+    drives = all_drives(run)
+    library, asked = load_library(config.library), default_prompt(config.student_library)
+    smoothing = config.smoothing.model_dump() if config.smoothing else {}
+    causal = smoothing.pop("causal", False)
+    window = Window(**smoothing) if config.smoothing else None
+    if window:
+        for drive in drives:
+            if drive.telemetry is None:
+                run.note(f"drive {drive.id} has no telemetry: its windows take {window.unknown_mps:g} m/s")
+
+    # The teacher, and a Dataset at its size.
+    folder = run.input("teacher") if config.teacher else None
+    teacher = teacher or open_answerer(config.kind, folder, config.endpoint)
+    run.say(f"{len(drives)} drives, {sum(len(d) for d in drives)} frames, teacher {teacher.name}")
+    writer = DatasetWriter(
+        run.out, teacher.contract, made_by="mine", teacher=teacher.name,
+        asked_with=compose(library).record(), prompt={**asked.record(), "text": asked.text},
+    )  # fmt: skip
+
+    log, mined = AnswerLog(run.state / "answers.jsonl"), []
+    for drive in drives:
+        numbers = frame_numbers(drive, config.every, config.frames_per_drive)
+        answers, prompts = ask_drive(
+            teacher, drive, numbers, library, config.prompts == "dynamic", config.batch, log
+        )
+        raw = [answer.seen for answer in answers]
+        times, speeds = drive.times_s[numbers].tolist(), drive.speeds_mps()
+        speeds = [speeds[n] for n in numbers]
+        smoothed = smooth(raw, times, speeds, window, causal) if window else raw
+        reach = spans(times, speeds, window or Window(), causal)
+
+        # Each frame: the label it ends with, and how it came to it.
+        frames = drive.frames()
+        at = 0
+        for i, number in enumerate(numbers):
+            while at <= number:
+                image = next(frames)
+                at += 1
+            first, last = reach[i]
+            sample = Sample.of(
+                id=f"{drive.id}/{number:06d}",
+                prompt_text=asked.text,
+                label=smoothed[i],
+                source="vlm",
+                tasks=marks(
+                    i - first, answers[first:last], smoothed[i] if window else None,
+                    round(times[last - 1] - times[first], 3),
+                ),
+                images=[writer.image(f"{drive.id}/{number:06d}", image)],
+                drive=drive.id,
+                scene=drive.scene,
+                frame=number,
+                t_s=round(times[i], 6),
+                speed_mps=None if speeds[i] is None else round(speeds[i], 4),
+                tags=list(drive.info.tags),
+                prompt=asked.record(),
+                teacher=f"{teacher.name} {prompts[i].id}",
+            )  # fmt: skip
+            writer.add(split_of(drive.scene, config.splits), sample)
+        truth = drive.truth() or {}
+        mined.append(Mined(drive.id, drive.scene, raw, smoothed, [truth.get(n) for n in numbers]))
+        unparsed = sum(answer.label is None for answer in answers)
+        if unparsed:
+            run.note(f"drive {drive.id}: {unparsed} of {len(answers)} answers did not parse: all-unknown")
+
+    writer.finish()
+    report = {"schema": SCHEMA, "teacher": teacher.name, **measure(mined, config.resamples, config.seed)}
+    write_json(run.out / "mining.json", report)
+    tell(run, report)
+
+
+def all_drives(run: Run) -> list[Drive]:
+    """The drives of all inputs. Raises UserError where two have one id."""
+    drives: list[Drive] = []
+    for given in run.inputs["drives"]:
+        drives += open_drives(given.out)
+    ids = [drive.id for drive in drives]
+    twice = sorted({i for i in ids if ids.count(i) > 1})
+    if twice:
+        raise UserError(
+            "mine: two drives have one id",
+            f"twice: {', '.join(twice)}",
+            "give each drive.json an id of its own",
+        )
+    return drives
+
+
+def tell(run: Run, report: dict) -> None:
+    for task, row in report["tasks"].items():
+        erased = f", {row['erased']} of {row['events']} true events erased" if row.get("events") else ""
+        run.say(
+            f"{task}: {row['changed']} of {row['frames']} frames changed, "
+            f"flips {row['flips_raw']} → {row['flips_smoothed']}{erased}"
+        )
+    truth = report["against_truth"]
+    if truth:
+        raw, smoothed = (truth[k]["metrics"]["average"] for k in ("raw", "smoothed"))
+        run.say(f"Average against truth: raw {raw:.3f}, smoothed {smoothed:.3f} ({truth['frames']} frames)")

@@ -1,0 +1,190 @@
+"""Worker processes: started, fed one scene at a time, recycled, killed when stuck."""
+
+import json
+import os
+import queue
+import selectors
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.environments import python_of
+from edgekit.core.errors import UserError
+
+WORKER = Path(__file__).parent / "worker" / "main.py"
+START_TIMEOUT_S = 120.0
+TRIES = 2  # a scene that fails in a fresh process too is given up
+
+
+def blender_python(asked: str) -> str:
+    """The interpreter that has bpy: the recipe's, $EDGEKIT_BLENDER_PYTHON, or the side environment."""
+    found = asked or os.environ.get("EDGEKIT_BLENDER_PYTHON", "")
+    if not found:
+        return str(python_of("blender"))
+    if not os.access(found, os.X_OK):
+        raise UserError(
+            "render: there is no Blender environment",
+            f"{found} is not an executable Python",
+            "edgekit setup blender makes it; or name a Python that has bpy, OpenEXR and pillow in "
+            "EDGEKIT_BLENDER_PYTHON",
+        )
+    return found
+
+
+def bpy_version(python: str) -> str:
+    """Asked of the environment's metadata, without importing bpy. Raises UserError when it is not there."""
+    code = "from importlib.metadata import version as v; v('OpenEXR'); v('pillow'); print(v('bpy'))"
+    asked = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
+    if asked.returncode:
+        raise UserError(
+            "render: the Blender environment is not complete",
+            f"{python}: {(asked.stderr.strip().splitlines() or ['no answer'])[-1]}",
+            "edgekit setup blender makes it again",
+        )
+    return asked.stdout.strip()
+
+
+class Worker:
+    """One Blender process, bound to one core: its denoiser would otherwise spin on all of them."""
+
+    def __init__(self, python: str, core: int | None, log: Path):
+        self._log = open(log, "ab")
+        command = [python, str(WORKER)]
+        if core is not None and hasattr(os, "sched_setaffinity"):
+            command += ["--core", str(core)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
+        )
+        self._lines = selectors.DefaultSelector()
+        self._lines.register(self.process.stdout, selectors.EVENT_READ)
+        self._partial = b""
+        self.frames = 0
+
+    def send(self, order: dict[str, Any]) -> None:
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def receive(self, timeout_s: float) -> dict[str, Any] | None:
+        """The next line, or None when the process died or stayed silent for too long."""
+        until = time.monotonic() + timeout_s
+        while b"\n" not in self._partial:
+            if not self._lines.select(max(0.0, until - time.monotonic())):
+                return None
+            chunk = os.read(self.process.stdout.fileno(), 65536)
+            if not chunk:
+                return None
+            self._partial += chunk
+        line, _, self._partial = self._partial.partition(b"\n")
+        return json.loads(line)
+
+    def stop(self) -> None:
+        """Killed, not asked: frames are written by rename, so nothing is lost but the one under way."""
+        self.process.kill()
+        self.process.wait()
+        self._lines.close()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self._log.close()
+
+
+def render_scenes(
+    orders: list[dict[str, Any]],
+    python: str,
+    workers: int,
+    frames_per_worker: int,
+    frame_timeout_s: float,
+    log: Path,
+    on_line: Callable[[dict[str, Any], dict[str, Any]], None],
+    failures_allowed: int,
+) -> list[dict[str, Any]]:
+    """Renders every order ({"spec", "out", "frames"}); calls on_line(order, line) for each finished frame,
+    from one thread at a time. Returns the failures; stops early when there are more than allowed."""
+    todo: queue.SimpleQueue = queue.SimpleQueue()
+    for order in orders:
+        todo.put((order, 1))
+    failed, lock, stop = [], threading.Lock(), threading.Event()
+    crashes: list[BaseException] = []
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+    def serve(number: int) -> None:
+        worker = None
+        core = cores[number % len(cores)] if cores else None
+        try:
+            while not stop.is_set():
+                try:
+                    order, attempt = todo.get_nowait()
+                except queue.Empty:
+                    return
+                if worker is None or worker.frames >= frames_per_worker:
+                    if worker:
+                        worker.stop()
+                    worker = Worker(python, core, log)
+                    why = None if worker.receive(START_TIMEOUT_S) else "the worker did not start"
+                else:
+                    why = None
+                why = why or _one_scene(worker, order, frame_timeout_s, lock, on_line, stop)
+                if why is None:
+                    continue
+                worker.stop()
+                worker = None
+                if attempt < TRIES:
+                    todo.put((order, attempt + 1))
+                    continue
+                with lock:
+                    failed.append({"spec": order["spec"], "why": why})
+                    if len(failed) > failures_allowed:
+                        stop.set()
+        except BaseException as error:
+            crashes.append(error)
+            stop.set()
+        finally:
+            if worker:
+                worker.stop()
+
+    threads = [
+        threading.Thread(target=serve, args=(k,), daemon=True)
+        for k in range(max(1, min(workers, len(orders))))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.5)
+    except BaseException:
+        stop.set()
+        for thread in threads:
+            thread.join(frame_timeout_s)
+        raise
+    if crashes:
+        raise crashes[0]
+    return failed
+
+
+def _one_scene(worker, order, frame_timeout_s, lock, on_line, stop) -> str | None:
+    """None when the scene is done, else why not."""
+    try:
+        worker.send(order)
+    except BrokenPipeError:
+        return "the worker died"
+    while not stop.is_set():
+        line = worker.receive(frame_timeout_s)
+        if line is None:
+            code = worker.process.poll()
+            return (
+                f"the worker died with exit code {code}"
+                if code is not None
+                else f"no frame in {frame_timeout_s:.0f} s"
+            )
+        if line["event"] == "failed":
+            return line["why"]
+        if line["event"] == "frame":
+            worker.frames += 1
+        with lock:
+            on_line(order, line)
+        if line["event"] == "scene":
+            return None
+    return None

@@ -1,0 +1,73 @@
+"""One record a finished frame: its Dataset row and its truth, kept until the tables are written."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from edgekit.core.files import read_json, write_json
+from edgekit.core.label import TASKS, SceneLabel
+from edgekit.dataset import Sample, TaskMark
+from edgekit.library import Prompt
+from edgekit.render.labels import answerable, truth_of
+from edgekit.render.spec import Spec, camera_of
+
+
+def files_of(out: Path, spec: Spec, frame: dict[str, Any]) -> list[Path]:
+    """What the worker writes for a frame."""
+    stem = frame["stem"]
+    files = [out / "images" / f"{stem}.jpg", out / "ids" / f"{stem}.png"]
+    return files + ([out / "depth" / f"{stem}.npz"] if spec["passes"]["depth"] else [])
+
+
+def finished(out: Path, spec: Spec, frame: dict[str, Any]) -> bool:
+    """All files are there; each came by rename, so each is whole."""
+    return all(os.path.exists(path) for path in files_of(out, spec, frame))
+
+
+def record_frame(
+    out: Path, records: Path, spec: Spec, frame: dict[str, Any], prompt: Prompt
+) -> dict[str, Any]:
+    """Writes and returns records/<stem>.json: {"split", "row", "truth"}."""
+    with Image.open(out / "ids" / f"{frame['stem']}.png") as image:
+        ids = np.asarray(image).astype(np.uint16)
+    truth = truth_of(spec, frame, camera_of(spec, frame), ids)
+    name = f"{spec['scene']}/{frame['index']:06d}"
+    sample = Sample.of(
+        prompt_text=prompt.text,
+        prompt=prompt.record(),
+        label=SceneLabel(**answerable(truth)),
+        source="render",
+        tasks={
+            t: TaskMark(source="render", status="kept" if truth["visible"][t] else "dropped") for t in TASKS
+        },
+        id=name,
+        images=[f"images/{frame['stem']}.jpg"],
+        drive=spec["scene"] if spec["mode"] == "drive" else None,
+        scene=spec["scene"],
+        frame=frame["index"],
+        t_s=frame["t_s"],
+        speed_mps=frame["speed_mps"],
+        tags=spec["conditions"]["tags"],
+    )
+    record = {
+        "split": spec["split"],
+        "row": sample.model_dump(mode="json"),
+        "truth": {
+            "id": name,
+            "case": frame["case"],
+            **truth,
+            "camera": frame["camera"],
+            "lanes_each_way": spec["town"]["lanes_each_way"],
+            **spec["conditions"],
+        },
+    }
+    write_json(records / f"{frame['stem']}.json", record)
+    return record
+
+
+def load_record(records: Path, frame: dict[str, Any]) -> dict[str, Any] | None:
+    path = records / f"{frame['stem']}.json"
+    return read_json(path) if path.exists() else None

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# This folder imports bpy and is under the GPL; the rest of edgekit talks to it through files and pipes only.
+"""Sky, sun, headlights, camera and the path tracer's settings."""
+
+import math
+
+import bpy
+
+# zenith, horizon, strength of the sky; colour and strength of the sun. Linear light; 1 is screen white.
+SKIES = {
+    ("clear", "day"): ((0.16, 0.33, 0.75), (0.62, 0.74, 0.88), 0.85, (1.0, 0.93, 0.82), 3.2),
+    ("clear", "dusk"): ((0.10, 0.14, 0.30), (0.75, 0.38, 0.20), 0.70, (1.0, 0.50, 0.25), 0.8),
+    ("clear", "night"): ((0.004, 0.006, 0.016), (0.03, 0.028, 0.035), 0.9, None, 0.0),
+    ("rain", "day"): ((0.42, 0.46, 0.50), (0.62, 0.65, 0.68), 1.1, None, 0.0),
+    ("rain", "dusk"): ((0.16, 0.18, 0.23), (0.32, 0.30, 0.31), 1.1, None, 0.0),
+    ("rain", "night"): ((0.006, 0.007, 0.012), (0.03, 0.03, 0.034), 0.9, None, 0.0),
+}
+
+
+def build_sky(conditions):
+    zenith, horizon, strength, sun_colour, sun_strength = SKIES[conditions["weather"], conditions["time"]]
+    world = bpy.data.worlds.new("sky")
+    bpy.context.scene.world = world
+    world.use_nodes = True
+    nodes, links = world.node_tree.nodes, world.node_tree.links
+    where, split, ramp = (
+        nodes.new("ShaderNodeTexCoord"),
+        nodes.new("ShaderNodeSeparateXYZ"),
+        nodes.new("ShaderNodeValToRGB"),
+    )
+    low, high = ramp.color_ramp.elements
+    low.position, high.position = 0.0, 0.25 + 0.35 * conditions["sky"]["haze"]
+    low.color, high.color = (*horizon, 1), (*zenith, 1)
+    links.new(where.outputs["Generated"], split.inputs[0])
+    links.new(split.outputs["Z"], ramp.inputs["Fac"])
+    links.new(ramp.outputs["Color"], nodes["Background"].inputs["Color"])
+    nodes["Background"].inputs["Strength"].default_value = strength
+    world.cycles.sampling_method = "NONE"  # a smooth sky needs no importance map
+    if sun_colour:
+        sun = bpy.data.lights.new("sun", "SUN")
+        sun.color, sun.energy, sun.angle = sun_colour, sun_strength, 0.02
+        thing = bpy.data.objects.new("sun", sun)
+        elevation = conditions["sky"]["sun_elevation_deg"] if conditions["time"] == "day" else 9.0
+        thing.rotation_euler = (
+            math.radians(90 - elevation),
+            0,
+            math.radians(conditions["sky"]["sun_azimuth_deg"]),
+        )
+        bpy.context.collection.objects.link(thing)
+
+
+def build_camera(spec):
+    scene, image = bpy.context.scene, spec["image"]
+    camera = bpy.data.cameras.new("ego")
+    camera.sensor_fit, camera.angle = "HORIZONTAL", math.radians(image["hfov_deg"])
+    camera.clip_start, camera.clip_end = 0.1, 1000
+    thing = bpy.data.objects.new("ego", camera)
+    bpy.context.collection.objects.link(thing)
+    scene.camera = thing
+    if spec["conditions"]["time"] == "night":
+        for x in (-0.6, 0.6):
+            light = bpy.data.lights.new("headlight", "SPOT")
+            light.energy, light.spot_size, light.spot_blend, light.shadow_soft_size = 1800, 1.0, 0.8, 0.08
+            lamp = bpy.data.objects.new("headlight", light)
+            # below the camera, looking with it and 4 degrees down: a lamp shines along -z as a camera looks
+            lamp.parent, lamp.location, lamp.rotation_euler = thing, (x, -0.7, -1.2), (math.radians(-4), 0, 0)
+            bpy.context.collection.objects.link(lamp)
+    return thing
+
+
+def set_up(spec):
+    scene, image = bpy.context.scene, spec["image"]
+    render, cycles = scene.render, scene.cycles
+    render.engine = "CYCLES"
+    render.resolution_x, render.resolution_y, render.resolution_percentage = (
+        image["width"],
+        image["height"],
+        100,
+    )
+    render.threads_mode, render.threads = "FIXED", 1
+    render.use_persistent_data = True
+    for name in dir(render):
+        if name.startswith("use_stamp_"):
+            setattr(render, name, False)
+    cycles.device, cycles.samples, cycles.use_adaptive_sampling = "CPU", image["samples"], False
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = (
+        image["bounces"],
+        min(1, image["bounces"]),
+        image["bounces"],
+    )
+    cycles.transparent_max_bounces, cycles.transmission_bounces, cycles.volume_bounces = 2, 0, 0
+    cycles.caustics_reflective = cycles.caustics_refractive = False
+    cycles.sample_clamp_indirect = 3
+    cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
+    cycles.denoising_prefilter, cycles.denoising_quality = "NONE", "BALANCED"
+    layer = bpy.context.view_layer
+    layer.use_pass_object_index, layer.use_pass_z = True, bool(spec["passes"]["depth"])
+    settings = render.image_settings
+    settings.media_type = "MULTI_LAYER_IMAGE"  # Blender 5: before the format
+    settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"

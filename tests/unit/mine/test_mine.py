@@ -1,0 +1,231 @@
+"""The mining station on drawn drives and a teacher that reads the colour of a square."""
+
+import json
+
+import numpy as np
+import pytest
+
+from edgekit.core.contract import Contract
+from edgekit.core.errors import UserError
+from edgekit.core.label import SceneLabel, coherent
+from edgekit.core.recipe import build
+from edgekit.core.run import start
+from edgekit.dataset import open_dataset
+from edgekit.drives import DriveInfo, Telemetry, write_drive
+from edgekit.engine.answerer import Answer
+from edgekit.library import default_prompt
+from edgekit.mine import MineConfig, mine
+from edgekit.mine.measure import Mined, event_counts, flips
+from edgekit.mine.rows import split_of
+
+RGB = {"none": (90, 90, 90), "red": (230, 20, 20), "green": (20, 220, 60), "blank": (0, 0, 0)}
+
+
+def label(colour: str) -> SceneLabel:
+    values = {"light": colour, "light_arrow": "any", "light_kind": "intersection", "cones": "no",
+              "obstacle": "none", "crossroad": "yes" if colour != "none" else "no", "zebra": "no",
+              "other_left": "none", "other_straight": "none", "other_right": "none",
+              "recommended_speed_kmh": "0" if colour == "red" else "40"}  # fmt: skip
+    return coherent(values)
+
+
+class ColourTeacher:
+    """Says the colour in the middle of the image; black does not parse. ``die_after`` batches it stops."""
+
+    name = "colours"
+    contract = Contract(width=112, height=56)
+
+    def __init__(self, die_after: int | None = None):
+        self.batches, self.prompts, self.die_after = 0, [], die_after
+
+    def answer(self, images, prompts):
+        if self.batches == self.die_after:
+            raise KeyboardInterrupt
+        self.batches += 1
+        self.prompts += prompts
+        out = []
+        for image in images:
+            middle = image[image.shape[0] // 2, image.shape[1] // 2].astype(int)
+            colour = min(RGB, key=lambda c: np.abs(middle - RGB[c]).sum())
+            if colour == "blank":
+                out.append(Answer("no idea", None))
+            else:
+                out.append(Answer(colour, label(colour), {"light": 0.9, "cones": 0.75}))
+        return out
+
+
+def write(folder, drive, shown, true=None, speed=5.0, **info):
+    """A 5 fps drive whose frames show ``shown`` colours; truth where ``true`` is given."""
+    frames = [np.full((56, 112, 3), RGB[c], np.uint8) for c in shown]
+    n = len(frames)
+    t = np.arange(n) / 5
+    telemetry = None if speed is None else Telemetry(t, np.full(n, speed), np.zeros(n), np.zeros(n))
+    truth = true and [{"frame": i, "t_s": i / 5, "label": label(c).model_dump()} for i, c in enumerate(true)]
+    write_drive(folder / "drives" / drive, DriveInfo(id=drive, fps=5, **info), frames, telemetry, truth)
+
+
+@pytest.fixture
+def drives(tmp_path):
+    root = tmp_path / "set"
+    true = ["none"] * 10 + ["red"] * 10
+    shown = list(true)
+    shown[4], shown[15] = "green", "blank"  # a glitch, and an answer that does not parse
+    write(root, "d1", shown, true, scene="s1", tags=("night",))
+    write(
+        root,
+        "d2",
+        ["none"] * 6 + ["green"] + ["none"] * 6,
+        ["none"] * 6 + ["green"] + ["none"] * 6,
+        scene="s2",
+    )
+    return root
+
+
+def config_of(drives, **more) -> MineConfig:
+    raw = {"drives": [str(drives)], "teacher": str(drives), "kind": "torch", "batch": 4, **more}
+    return build(MineConfig, raw, "test")
+
+
+def run_of(tmp_path, config, name="run"):
+    return start("mine", config, "test", tmp_path / name)
+
+
+def test_labels_are_smoothed_marked_and_measured(tmp_path, drives):
+    run = run_of(tmp_path, config_of(drives))
+    mine(run.config, run, ColourTeacher())
+    dataset = open_dataset(run.out)
+    rows = {row.id: row for row in dataset.rows("train")}
+    assert len(rows) == 33 and dataset.image(rows["d1/000000"]).shape == (56, 112, 3)
+
+    glitch = rows["d1/000004"]
+    assert glitch.label.light == "none" and glitch.tasks["light"].status == "changed"
+    steps = glitch.tasks["light"].history
+    assert [(s["step"], s["value"]) for s in steps] == [("vlm", "green"), ("smoothed", "none")]
+    assert glitch.tasks["light"].source == "smoothed" and glitch.tasks["light"].confidence == 0.9
+    assert glitch.tasks["obstacles"].confidence == 0.75 and glitch.tasks["obstacles"].status == "kept"
+    assert rows["d1/000015"].label == label("red")  # its neighbours fill in what did not parse
+    assert (glitch.scene, glitch.tags, glitch.speed_mps) == ("s1", ["night"], 5.0)
+    assert glitch.user_text == default_prompt().text and glitch.prompt == default_prompt().record()
+
+    report = json.loads((run.out / "mining.json").read_text())
+    light = report["tasks"]["light"]
+    assert (light["flips_raw"], light["flips_smoothed"], light["flips_truth"]) == (7, 1, 3)
+    assert (light["changed"], light["events"], light["found_raw"], light["erased"]) == (3, 2, 2, 1)
+    raw, smoothed = (report["against_truth"][k]["metrics"]["light/recall"] for k in ("raw", "smoothed"))
+    assert raw == pytest.approx(10 / 11, abs=1e-6) and smoothed == pytest.approx(10 / 11, abs=1e-6)
+    assert report["against_truth"]["smoothed"]["metrics"]["light/precision"] == 1
+    assert any("did not parse" in note for note in run.notes)
+
+
+def test_killed_and_started_again_gives_the_same_digest(tmp_path, drives):
+    whole = run_of(tmp_path, config_of(drives), "whole")
+    mine(whole.config, whole, ColourTeacher())
+    broken = run_of(tmp_path, config_of(drives), "broken")
+    with pytest.raises(KeyboardInterrupt):
+        mine(broken.config, broken, ColourTeacher(die_after=6))
+    log = broken.state / "answers.jsonl"
+    log.write_text(log.read_text()[:-30])  # and the last line was cut short
+    again = run_of(tmp_path, config_of(drives), "broken")
+    teacher = ColourTeacher()
+    mine(again.config, again, teacher)
+    assert teacher.batches == 9 - 5  # five whole batches were kept, of ⌈20/4⌉ + ⌈13/4⌉ = 9
+    assert again.finish() == whole.finish()
+
+
+def test_without_smoothing_the_raw_answers_stand(tmp_path, drives):
+    run = run_of(tmp_path, config_of(drives, smoothing=None))
+    mine(run.config, run, ColourTeacher())
+    rows = {row.id: row for row in open_dataset(run.out).rows("train")}
+    assert rows["d1/000004"].label.light == "green"
+    blank = rows["d1/000015"]
+    assert blank.label == SceneLabel() and blank.tasks["light"].status == "dropped"
+    assert all(mark.source == "vlm" for mark in blank.tasks.values())
+
+
+def test_dynamic_prompts_ask_again_with_what_was_seen(tmp_path, drives):
+    run = run_of(tmp_path, config_of(drives, prompts="dynamic"))
+    teacher = ColourTeacher()
+    mine(run.config, run, teacher)
+    plain = default_prompt().text
+    first, second = (sum((p == plain) is x for p in teacher.prompts) for x in (True, False))
+    assert first == 33 and second == 20 + 1  # every frame of the night drive, and the green one
+    assert any("dark" in p and "govern us" in p for p in teacher.prompts)
+    assert {row.user_text for row in open_dataset(run.out).rows("train")} == {plain}
+
+
+def test_every_nth_frame_and_drives_without_telemetry(tmp_path):
+    root = tmp_path / "set"
+    write(root, "d", ["none"] * 4 + ["red"] * 7, speed=None)
+    run = run_of(tmp_path, config_of(root, every=3, frames_per_drive=3, smoothing=None))
+    mine(run.config, run, ColourTeacher())
+    rows = open_dataset(run.out).rows("train")
+    assert [(r.frame, r.label.light, r.speed_mps) for r in rows] == [
+        (0, "none", None),
+        (3, "none", None),
+        (6, "red", None),
+    ]
+    assert json.loads((run.out / "mining.json").read_text())["against_truth"] is None
+    noted = run_of(tmp_path, config_of(root), "noted")
+    mine(noted.config, noted, ColourTeacher())
+    assert any("no telemetry" in note for note in noted.notes)
+
+
+def test_a_packed_video_mines_as_its_frames_do(tmp_path, drives):
+    from edgekit.drives import pack_drive
+
+    for name in ("d1", "d2"):
+        pack_drive(drives / "drives" / name, tmp_path / "packed" / "drives" / name)
+    seen = []
+    for n, root in enumerate((drives, tmp_path / "packed")):
+        run = run_of(tmp_path, config_of(root, every=2, prompts="dynamic"), f"run{n}")
+        mine(run.config, run, ColourTeacher())
+        seen.append([(r.id, r.label, r.teacher) for r in open_dataset(run.out).rows("train")])
+    assert seen[0] == seen[1] and len(seen[0]) == 17
+
+
+def test_two_drives_of_one_id_are_refused_before_asking(tmp_path, drives):
+    teacher = ColourTeacher()
+    config = config_of(drives)
+    config = config.model_copy(update={"drives": [str(drives), str(drives / "drives" / "d1")]})
+    run = run_of(tmp_path, config)
+    with pytest.raises(UserError, match="twice: d1"):
+        mine(config, run, teacher)
+    assert teacher.batches == 0
+
+
+def test_events_and_flips_by_hand():
+    from edgekit.drives import FrameTruth
+
+    def truth(colour, visible=True):
+        seen = {"speed": True, "light": visible, "obstacles": True, "crossroad": True}
+        return FrameTruth(0, 0.0, label(colour), seen)
+
+    true = [truth("red"), truth("red"), truth("green"), truth("none"), truth("red", visible=False)]
+    raw = [label(c) for c in ("red", "none", "none", "none", "red")]
+    smoothed = [label(c) for c in ("none", "none", "green", "none", "none")]
+    found = event_counts(Mined("d", "s", raw, smoothed, true), "light")
+    assert found == {"events": 2, "found_raw": 1, "found_smoothed": 1, "erased": 1, "rescued": 1}
+    assert flips(raw, "light") == 2
+
+
+def test_splits_follow_the_scene_and_its_shares():
+    assert {split_of(f"s{i}", {"train": 1.0}) for i in range(50)} == {"train"}
+    found = [split_of(f"s{i}", {"train": 0.7, "test": 0.3}) for i in range(500)]
+    assert 0.6 < found.count("train") / 500 < 0.8
+    assert found == [split_of(f"s{i}", {"train": 0.7, "test": 0.3}) for i in range(500)]
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ({"teacher": None}, "name one of teacher"),
+        ({"splits": {"train": 0.5}}, "sum to 1"),
+        ({"kind": "endpoint"}, "does not go with teacher"),
+        ({"smoothing": {"t_min_s": 4}}, "above t_max_s"),
+        ({"bacth": 3}, "batch"),
+    ],
+)
+def test_wrong_recipes_are_refused(drives, more, said):
+    with pytest.raises(UserError) as error:
+        config_of(drives, **more)
+    assert said in str(error.value)

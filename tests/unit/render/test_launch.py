@@ -1,0 +1,103 @@
+"""The launcher against a stand-in worker: crashes, silence, recycling. No Blender."""
+
+import sys
+import textwrap
+
+import pytest
+
+from edgekit.render import launch
+
+STAND_IN = """
+    import json, os, sys, time
+    print(json.dumps({"event": "ready"}), flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        if order["spec"] == "silent":
+            time.sleep(60)
+        if order["spec"] == "crash" or (order["spec"] == "once" and not os.path.exists(order["out"])):
+            open(order["out"], "w").close()
+            os._exit(9)
+        if order["spec"] == "bad":
+            print(json.dumps({"event": "failed", "spec": "bad", "why": "ValueError: x"}), flush=True)
+            continue
+        for index in order["frames"]:
+            print(json.dumps({"event": "frame", "index": index, "pid": os.getpid()}), flush=True)
+        print(json.dumps({"event": "scene"}), flush=True)
+"""
+
+
+@pytest.fixture
+def go(tmp_path, monkeypatch):
+    script = tmp_path / "worker.py"
+    script.write_text(textwrap.dedent(STAND_IN))
+    monkeypatch.setattr(launch, "WORKER", script)
+
+    def run(specs, workers=1, recycle=100, allowed=10, timeout=5.0):
+        lines = []
+        orders = [{"spec": spec, "out": str(tmp_path / "mark"), "frames": [0, 1, 2]} for spec in specs]
+        failed = launch.render_scenes(
+            orders,
+            sys.executable,
+            workers,
+            recycle,
+            timeout,
+            tmp_path / "log",
+            lambda o, line: lines.append((o["spec"], line)),
+            allowed,
+        )
+        return [(s, line["index"], line["pid"]) for s, line in lines if line["event"] == "frame"], failed
+
+    return run
+
+
+def test_every_frame_once(go):
+    frames, failed = go(["a", "b", "c", "d"], workers=2)
+    assert sorted(f[:2] for f in frames) == [(s, k) for s in "abcd" for k in range(3)]
+    assert failed == []
+
+
+def test_a_worker_is_replaced_after_its_frames(go):
+    frames, _ = go(["a", "b", "c", "d"], recycle=6)
+    pids = [pid for _, _, pid in frames]
+    assert len(set(pids)) == 2
+    assert pids == sorted(pids, key=pids.index)
+
+
+def test_a_scene_that_crashes_twice_is_given_up_and_the_others_go_on(go):
+    frames, failed = go(["a", "crash", "b"])
+    assert {f[0] for f in frames} == {"a", "b"}
+    assert [f["spec"] for f in failed] == ["crash"]
+    assert "9" in failed[0]["why"] or "died" in failed[0]["why"]
+
+
+def test_one_crash_is_forgiven(go):
+    frames, failed = go(["once"])
+    assert len(frames) == 3
+    assert failed == []
+
+
+def test_what_the_worker_says_is_passed_on(go):
+    assert go(["bad"])[1] == [{"spec": "bad", "why": "ValueError: x"}]
+
+
+def test_silence_is_ended(go):
+    _, failed = go(["silent"], timeout=0.4)
+    assert "no frame in" in failed[0]["why"]
+
+
+def test_more_failures_than_allowed_stop_the_run(go):
+    frames, failed = go(["bad", "bad", "bad"], allowed=1)
+    assert len(failed) == 2
+    assert frames == []
+
+
+def test_worker_and_toolkit_do_not_know_each_other():
+    """Only the worker's folder imports bpy, and nothing in it imports edgekit."""
+    package = launch.Path(launch.__file__).parent
+    for path in package.rglob("*.py"):
+        text = path.read_text()
+        if path.parent.name == "worker":
+            assert "GPL-3.0-or-later" in text.splitlines()[0], path
+            assert "import edgekit" not in text and "from edgekit" not in text, path
+        else:
+            assert "import bpy" not in text.replace("without importing bpy", ""), path
