@@ -51,11 +51,14 @@ class Input:
 
 
 def open_input(path: str | Path) -> Input:
-    """Resolves ``package:NAME``, a Run directory (read through its manifest) or a foreign folder.
+    """Resolves ``package:NAME``, ``hub:OWNER/NAME``, a Run directory (read through its manifest) or a
+    foreign folder.
 
     Raises UserError where there is nothing, or where the run is not complete.
     """
     text = str(path)
+    if text.startswith("hub:"):
+        return _from_hub(text.removeprefix("hub:"))
     folder = asset(text.removeprefix("package:")) if text.startswith("package:") else Path(text)
     if folder.is_file():  # a single video, say
         return Input(folder, folder, sha256_file(folder), None)
@@ -76,6 +79,23 @@ def open_input(path: str | Path) -> Input:
             f"input {text}: this run is not complete", "it has no manifest.json", "run its station again: it resumes"
         )
     return Input(folder, folder, digest_tree(folder), None)
+
+
+def _from_hub(name: str) -> Input:
+    """A model of the Hugging Face hub, fetched (safetensors only: pickled weights can run code)."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(
+            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.md"])
+        )
+    except Exception as error:  # the client raises many kinds; each means that the model is not to be had
+        raise UserError(
+            f"input hub:{name}: could not be fetched",
+            f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else 'no reason given'}",
+            "check the name and the network, or name a folder that holds the model",
+        ) from None
+    return Input(folder, folder, f"hub:{name}@{folder.name}", None)  # the folder is named by the commit
 
 
 class Run:

@@ -31,7 +31,9 @@ def add_lora(model: nn.Module, how: Lora) -> nn.Module:
         )
     except ValueError as error:
         raise UserError(
-            "LoRA found nothing to adapt", str(error)[:200], "mend lora.target_modules (a regex over module names)"
+            "LoRA found nothing to adapt",
+            str(error)[:200],
+            "mend lora.target_modules (a regex over module names)",
         ) from None
 
 

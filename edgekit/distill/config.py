@@ -83,10 +83,20 @@ class Lora(Config):
     target_modules: str = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
-class DistillConfig(Config):
-    """Data and a teacher in, a Checkpoint out (and ``before/``: the student before learning)."""
+class Study(Config):
+    """Arms (what each changes, ``key.sub: value``; the first is the control) by seeds."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("teacher", "student_from", "data")
+    arms: dict[str, dict[str, str | float | int | bool]] = Field(min_length=2)
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+
+
+class DistillConfig(Config):
+    """Data and a teacher in, a Checkpoint out (and ``before/``: the student before learning).
+
+    With ``study`` it gives study.json instead: every arm and seed, scored on ``test_data``'s test split.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("teacher", "student_from", "data", "test_data")
 
     teacher: str | None = None
     student_from: str | None = None
@@ -99,6 +109,8 @@ class DistillConfig(Config):
     lora: Lora = Field(default_factory=Lora)
     save_dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
+    study: Study | None = None
+    test_data: str | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> DistillConfig:
@@ -108,6 +120,8 @@ class DistillConfig(Config):
             raise ValueError("student.kind: shrink asks for a teacher to shrink")
         if self.student.kind == "checkpoint" and not self.student_from:
             raise ValueError("student.kind: checkpoint asks for student_from")
+        if self.study and not self.test_data:
+            raise ValueError("study asks for test_data: a Dataset whose test split scores the arms")
         return self
 
     def plan(self) -> Plan:

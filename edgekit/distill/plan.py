@@ -34,7 +34,7 @@ def plan_training(config: DistillConfig) -> Plan:
         disk_gb=round(4 * student * 3 + 0.05, 2),
         minutes=round(flops / rate / 60 + 0.3, 1),
         notes=(
-            f"teacher {teacher:g} B frozen in 2 bytes, student {student:g} B at 16 bytes a parameter (AdamW, fp32 master)",
+            f"teacher {teacher:g} B frozen in 2 bytes, student {student:g} B in 16 bytes a parameter (AdamW)",
             "time: 600 tokens a frame, 6 FLOP a parameter learned and 2 taught; "
             + ("8 GPUs at 35 % of 300 TFLOP/s" if big else "60 GFLOP/s, two CPU cores"),
             "an estimate from these sizes, not a measurement",

@@ -16,6 +16,7 @@ from edgekit.distill.adapter import tune_lora
 from edgekit.distill.batches import Batcher, Row
 from edgekit.distill.config import DistillConfig
 from edgekit.distill.losses import common_vocabulary
+from edgekit.distill.study import study
 from edgekit.distill.trainer import Trainer
 from edgekit.models.checkpoint import Loaded, load_checkpoint, save_checkpoint
 from edgekit.models.nano import build_nano, shrink
@@ -24,19 +25,23 @@ from edgekit.models.tokenizer import NANO_TOKENIZER, grammar_of, nano_tokenizer
 
 def distill(config: DistillConfig, run: Run) -> None:
     """Reads Datasets (and a teacher Checkpoint); writes the student's Checkpoint to ``run.out``,
-    ``before/`` (the student before learning), ``adapter/`` and ``curves.jsonl``."""
+    ``before/`` (the student before learning), ``adapter/`` and ``curves.jsonl``; or a study's result."""
+    if config.study:
+        return study(config, run, distill)
     torch.set_num_threads(config.train.threads)
     datasets = [open_dataset(i.out) for i in run.inputs["data"]]
     contract = datasets[0].contract
     for data in datasets[1:]:
         require_same(data.contract, contract, f"{data.root} beside {datasets[0].root}")
-    teacher = load_checkpoint(run.input("teacher")) if config.teacher else None
+    teacher = load_checkpoint(run.input("teacher"), contract=contract) if config.teacher else None
     if teacher:
         require_same(teacher.contract, contract, f"teacher {config.teacher} on {datasets[0].root}")
     student = _student(config, run, teacher, contract)
     if teacher:
         if teacher.tokenizer.to_str() != student.tokenizer.to_str():
-            raise UserError("teacher and student differ in tokenizer", "their files differ", "use one tokenizer")
+            raise UserError(
+                "teacher and student differ in tokenizer", "their files differ", "use one tokenizer"
+            )
         sizes = [m.config.text_config.vocab_size for m in (student.model, teacher.model)]
         common_vocabulary(*sizes, student.tokenizer.get_vocab_size())
         teacher.model.eval().requires_grad_(False)
@@ -67,7 +72,7 @@ def _student(config: DistillConfig, run: Run, teacher: Loaded | None, contract: 
     """The student where it starts; seeded, so a restart builds the same one."""
     kind = config.student.kind
     if kind == "checkpoint":
-        student = load_checkpoint(run.input("student_from"))
+        student = load_checkpoint(run.input("student_from"), contract=contract)
         require_same(student.contract, contract, f"student {config.student_from}")
         return student
     if kind == "shrink":
@@ -97,7 +102,9 @@ def _tokenizer_file(config: DistillConfig, run: Run) -> Path:
     return run.input(source) / "tokenizer.json" if source else NANO_TOKENIZER
 
 
-def _save(run: Run, name: str, model, contract: Contract, tokenizer_file: Path, config: DistillConfig) -> None:
+def _save(
+    run: Run, name: str, model, contract: Contract, tokenizer_file: Path, config: DistillConfig
+) -> None:
     started = name == "before"
     card = {
         "title": "A driving student, before learning" if started else "A driving student",

@@ -191,5 +191,3 @@ class Trainer:
             told[f"dev_ce_{pixels}"] = round(total / max(count, 1), 5)
             told[f"dev_values_{pixels}"] = round(right / max(count, 1), 5)
         return told
-
-

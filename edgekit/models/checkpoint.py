@@ -141,15 +141,21 @@ def _card(card: dict, contract: Contract) -> str:
     )
 
 
-def load_checkpoint(folder: str | Path, dtype: str = "float32") -> Loaded:
+def load_checkpoint(
+    folder: str | Path, dtype: str = "float32", contract: Contract | None = None
+) -> Loaded:
     """Reads a Checkpoint into a plain torch model, in eval mode.
+
+    contract: what a foreign model (a hub's, without contract.json) is to be fed by; it is not asked
+    of a model that carries its own.
 
     Quantized weights (compressed-tensors, int4 packed) are unpacked into plain ones: the model that
     comes back computes exactly what the codes say. Raises UserError for a folder that is no
     Checkpoint, another architecture, pickled weights, or an unknown quantization.
     """
     folder = Path(folder)
-    contract = read_contract(folder)
+    if contract is None or (folder / "contract.json").is_file():
+        contract = read_contract(folder)
     config = _config(folder)
     quantization = config.get("quantization_config")
     if quantization is None:

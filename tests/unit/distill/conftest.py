@@ -17,7 +17,9 @@ COLOURS = {"red": (230, 20, 10), "green": (10, 220, 90)}
 def draw(light: str, cones: bool, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """RGB uint8 and class·1000 uint16, (H, W)."""
     height, width = WINDOWED_CONTRACT.height, WINDOWED_CONTRACT.width
-    image = np.full((height, width, 3), 90, np.uint8) + rng.integers(0, 30, (height, width, 1), dtype=np.uint8)
+    image = np.full((height, width, 3), 90, np.uint8) + rng.integers(
+        0, 30, (height, width, 1), dtype=np.uint8
+    )
     ids = np.full((height, width), 1000, np.uint16)
     y, x = rng.integers(10, 90), rng.integers(10, width - 40)
     image[y : y + 22, x : x + 22] = COLOURS[light]

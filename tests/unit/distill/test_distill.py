@@ -38,7 +38,11 @@ def seen(run, dataset, blank=False) -> dict[str, float]:
     images = [np.full_like(data.image(r), 127) if blank else data.image(r) for r in rows]
     answers = TorchAnswerer(run.out, batch=8).answer(images, [r.user_text for r in rows])
     return {
-        slot: float(np.mean([getattr(a.seen, slot) == getattr(r.label, slot) for a, r in zip(answers, rows, strict=True)]))
+        slot: float(
+            np.mean(
+                [getattr(a.seen, slot) == getattr(r.label, slot) for a, r in zip(answers, rows, strict=True)]
+            )
+        )
         for slot in ("light", "cones", "recommended_speed_kmh")
     }
 
@@ -52,7 +56,7 @@ def teacher(dataset, tmp_path_factory):
     recipe.write_text(
         f"data: ['{dataset}']\nstudent: {{kind: nano, nano: {nano}}}\nloss: {{alpha: 0}}\n"
         "dense: {weight: 1, warmup_steps: 10, warmup_crop: [140, 112], warmup_batch: 8}\n"
-        "train: {steps: 90, batch: 8, learning_rate: 0.003, warmup_steps: 8, save_every: 90, dev_every: 90, threads: 2}\n"
+        "train: {steps: 90, batch: 8, learning_rate: 0.003, warmup_steps: 8, save_every: 90, dev_every: 90}\n"
     )
     return run_station(recipe, folder / "run")[0]
 
@@ -65,12 +69,14 @@ def test_a_nano_learns_to_see_and_a_blanked_image_undoes_it(teacher, dataset):
     assert told["dev_ce_true"] < told["dev_ce_blank"]
 
 
-def test_a_student_shrunk_from_its_teacher_learns_and_lora_is_merged_exactly(teacher, dataset, tmp_path, recipe):
+def test_a_student_shrunk_from_its_teacher_learns_and_lora_is_merged_exactly(
+    teacher, dataset, tmp_path, recipe
+):
     path = tmp_path / "s.yaml"
     path.write_text(
         f"teacher: '{teacher.path}'\ndata: ['{dataset}']\nstudent: {{kind: shrink, decoder_layers: [1]}}\n"
         "loss: {alpha: 0.5, temperature: 2}\nlora: {steps: 6, lora_rank: 4}\n"
-        "train: {steps: 30, batch: 8, learning_rate: 0.002, warmup_steps: 4, save_every: 30, dev_every: 30, threads: 2}\n"
+        "train: {steps: 30, batch: 8, learning_rate: 0.002, warmup_steps: 4, save_every: 30, dev_every: 30}\n"
     )
     run, _ = run_station(path, tmp_path / "run")
     before, after = load_checkpoint(run.out / "before").model, load_checkpoint(run.out).model
@@ -87,7 +93,10 @@ def test_a_student_shrunk_from_its_teacher_learns_and_lora_is_merged_exactly(tea
 
 
 def test_a_killed_run_goes_on_to_the_same_digest(dataset, tmp_path, recipe):
-    path = recipe(f"data: ['{dataset}']\nloss: {{alpha: 0}}\ndense: {{weight: 1}}\nlora: {{steps: 4}}\naugment: {{shift: 4, noise: 3}}\n{SMALL}")
+    path = recipe(
+        f"data: ['{dataset}']\nloss: {{alpha: 0}}\ndense: {{weight: 1}}\nlora: {{steps: 4}}\n"
+        f"augment: {{shift: 4, noise: 3}}\n{SMALL}"
+    )
     _, whole = run_station(path, tmp_path / "whole")
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "edgekit", "distill", str(path), "--out", str(out)]
@@ -116,6 +125,10 @@ def test_what_cannot_work_is_told_before_it_starts(dataset, tmp_path, recipe):
         run_station(recipe(f"data: ['{dataset}', '{other}']\nloss: {{alpha: 0}}\n{SMALL}"), tmp_path / "x")
     with pytest.raises(UserError, match="LoRA found nothing"):
         run_station(
-            recipe(f"data: ['{dataset}']\nloss: {{alpha: 0}}\nlora: {{steps: 2, target_modules: nothing}}\n{SMALL}"),
-            tmp_path / "y", "train.steps=2",
-        )  # fmt: skip
+            recipe(
+                f"data: ['{dataset}']\nloss: {{alpha: 0}}\n"
+                f"lora: {{steps: 2, target_modules: nothing}}\n{SMALL}"
+            ),
+            tmp_path / "y",
+            "train.steps=2",
+        )

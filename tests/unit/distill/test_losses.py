@@ -34,7 +34,10 @@ def test_forward_kl_is_the_library_s():
     student, teacher = torch.randn(6, 9), torch.randn(6, 9)
     ours = divergence(student, teacher, 2.0)
     theirs = torch.nn.functional.kl_div(
-        torch.log_softmax(student / 2, -1), torch.log_softmax(teacher / 2, -1), log_target=True, reduction="none"
+        torch.log_softmax(student / 2, -1),
+        torch.log_softmax(teacher / 2, -1),
+        log_target=True,
+        reduction="none",
     ).sum(-1)
     assert torch.allclose(ours, theirs, atol=1e-6)
 
@@ -65,7 +68,12 @@ def test_the_size_of_the_soft_gradient_hardly_depends_on_the_temperature():
 def test_a_token_of_weight_zero_teaches_nothing():
     student = torch.randn(4, 9, requires_grad=True)
     loss, _ = distillation(
-        student, torch.randn(4, 9), torch.zeros(4, dtype=torch.long), torch.tensor([1.0, 0, 1, 0]), alpha=0.5, temperature=2.0
+        student,
+        torch.randn(4, 9),
+        torch.zeros(4, dtype=torch.long),
+        torch.tensor([1.0, 0, 1, 0]),
+        alpha=0.5,
+        temperature=2.0,
     )
     loss.backward()
     assert student.grad[1].abs().max() == 0 and student.grad[3].abs().max() == 0
