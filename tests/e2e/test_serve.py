@@ -1,0 +1,238 @@
+"""The server as clients see it: OpenAI's own client, one suite, both back ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekit.core.label import SceneLabel, json_schema, parse_answer, to_answer
+from edgekit.core.run import start
+from tests.e2e.serving import (
+    PROMPT, TOKEN, Server, data_url, message, pictures, processes_of, write_checkpoint, write_dataset,
+)  # fmt: skip
+
+openai = pytest.importorskip("openai")
+
+BACKENDS = [
+    pytest.param("bundle", marks=pytest.mark.onnx),
+    pytest.param("vllm", marks=pytest.mark.vllm),
+]
+
+
+@pytest.fixture(scope="session")
+def material(tmp_path_factory) -> Path:
+    """data/ and nano/: a windowed nano that has learned four pictures."""
+    from edgekit.models.nano import WINDOWED_CONTRACT
+
+    root = tmp_path_factory.mktemp("material")
+    write_dataset(root / "data", WINDOWED_CONTRACT)
+    write_checkpoint(root / "nano", root / "data")
+    return root
+
+
+@pytest.fixture(scope="session")
+def frames(material) -> list[tuple[np.ndarray, SceneLabel]]:
+    from edgekit.models.nano import WINDOWED_CONTRACT
+
+    return pictures(WINDOWED_CONTRACT)
+
+
+@pytest.fixture(scope="session")
+def torch_answers(material, frames) -> list[str]:
+    from edgekit.models.answerer import TorchAnswerer
+
+    answers = TorchAnswerer(material / "nano", threads=1).answer([p for p, _ in frames], [PROMPT] * len(frames))
+    return [answer.text for answer in answers]
+
+
+@pytest.fixture(scope="session")
+def bundle(material) -> Path:
+    pytest.importorskip("onnxruntime")
+    from edgekit.export import ExportConfig, export
+
+    config = ExportConfig(checkpoint=str(material / "nano"), golden=str(material / "data"), frames=2, max_tokens=8)
+    run = start("export", config, "test", material / "export")
+    export(config, run)
+    run.finish()
+    return run.path
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def served(request, material, tmp_path_factory):
+    """(kind, base URL) of a running server with a token; at the end it must leave nothing behind."""
+    kind, out = request.param, tmp_path_factory.mktemp("serve") / request.param
+    if kind == "vllm":
+        from edgekit.core.environments import python_of
+
+        python_of("serve")
+    model = material / "nano" if kind == "vllm" else request.getfixturevalue("bundle")
+    server = Server(model, out, "limits.body_mb=1", "limits.image_megapixels=1", "vllm.threads=1", token=TOKEN)
+    try:
+        told = server.wait_ready()
+        group = server.vllm_group() if kind == "vllm" else None
+        assert told["kind"] == kind and (kind == "bundle" or len(processes_of(group)) >= 3)
+        yield kind, told["url"]
+    finally:
+        code = server.stop()
+    assert code == 0, server.log.read_text()[-2000:]
+    assert not processes_of(server.process.pid) and not (group and processes_of(group))
+    assert not (out / "out" / "served.json").exists() and not (out / "manifest.json").exists()
+
+
+@pytest.fixture
+def client(served):
+    return openai.OpenAI(base_url=served[1], api_key=TOKEN, max_retries=0, timeout=120)
+
+
+def ask(client, picture, **more):
+    return client.chat.completions.create(model="edgekit", messages=message(data_url(picture)), **more)
+
+
+def text_of(completion) -> str:
+    return completion.choices[0].message.content
+
+
+def test_the_model_is_listed(client):
+    assert [m.id for m in client.models.list()] == ["edgekit"]
+
+
+def test_the_answer_is_a_scene_label(client, frames):
+    done = ask(client, frames[0][0])
+    assert parse_answer(text_of(done)) == frames[0][1]
+    assert done.choices[0].finish_reason == "stop"
+    assert done.usage.prompt_tokens > 77 and 40 < done.usage.completion_tokens < 130
+    assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
+
+
+def test_golden_frames_answer_as_torch_does(client, frames, torch_answers):
+    assert [text_of(ask(client, picture)) for picture, _ in frames] == torch_answers
+    assert torch_answers == [to_answer(label) for _, label in frames]  # it has learned them: the test can fail
+
+
+def test_an_unsure_model_still_answers_in_the_schema(client):
+    """Pictures that it never saw: whatever it says, it says it in the label's own form."""
+    for seed in range(4):
+        noise = np.random.default_rng(seed).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+        text = text_of(ask(client, noise))
+        assert text == to_answer(parse_answer(text))
+
+
+def test_the_schema_may_be_asked_for_by_name(client, frames):
+    wanted = {"type": "json_schema", "json_schema": {"name": "scene_label", "strict": True, "schema": json_schema()}}
+    assert parse_answer(text_of(ask(client, frames[1][0], response_format=wanted))) == frames[1][1]
+
+
+def test_another_schema(client, served, frames):
+    """vLLM holds any schema; a Bundle says that it cannot."""
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 9}},
+              "required": ["n"], "additionalProperties": False}  # fmt: skip
+    wanted = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema}}
+    if served[0] == "bundle":
+        with pytest.raises(openai.BadRequestError):
+            ask(client, frames[0][0], response_format=wanted)
+    else:
+        told = json.loads(text_of(ask(client, frames[0][0], response_format=wanted, max_tokens=32)))
+        assert set(told) == {"n"} and 0 <= told["n"] <= 9
+
+
+def test_a_stream_tells_the_same(client, frames, torch_answers):
+    chunks = list(ask(client, frames[2][0], stream=True, stream_options={"include_usage": True}))
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == torch_answers[2]
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+    assert chunks[-1].usage.completion_tokens > 40
+
+
+def test_eight_at_once_are_all_answered(client, frames, torch_answers):
+    which = [i % len(frames) for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda i: text_of(ask(client, frames[i][0])), which))
+    assert done == [torch_answers[i] for i in which]
+
+
+def test_an_image_of_another_size_and_form(client, frames):
+    large = frames[0][0].repeat(2, axis=0).repeat(2, axis=1)
+    url = data_url(large, "JPEG")
+    done = client.chat.completions.create(model="edgekit", messages=message(url))
+    assert parse_answer(text_of(done)) is not None
+
+
+@pytest.mark.parametrize("url", ["data:image/png;base64,aGVsbG8=", "https://example.com/road.jpg", "file:///etc/passwd"])
+def test_a_bad_image_is_a_400(client, url):
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(model="edgekit", messages=message(url))
+
+
+def test_too_large_is_a_413(client):
+    noise = np.random.default_rng(0).integers(0, 256, (800, 900, 3), dtype=np.uint8)  # 2 MB of PNG
+    flat = np.zeros((1001, 1000, 3), np.uint8)  # few bytes, too many pixels
+    for picture in (noise, flat):
+        with pytest.raises(openai.APIStatusError) as error:
+            ask(client, picture)
+        assert error.value.status_code == 413
+
+
+def test_a_wrong_model_is_a_404(client, frames):
+    with pytest.raises(openai.NotFoundError) as error:
+        client.chat.completions.create(model="gpt-9", messages=message(data_url(frames[0][0])))
+    assert error.value.code == "model_not_found"
+
+
+def test_without_the_token_it_is_a_401(served, frames):
+    stranger = openai.OpenAI(base_url=served[1], api_key="guess", max_retries=0)
+    for call in (lambda: ask(stranger, frames[0][0]), lambda: list(stranger.models.list())):
+        with pytest.raises(openai.AuthenticationError):
+            call()
+
+
+def test_our_own_client_reads_it(served, frames):
+    from edgekit.engine.endpoint import EndpointAnswerer
+    from edgekit.models.nano import WINDOWED_CONTRACT
+
+    answerer = EndpointAnswerer(served[1], "edgekit", TOKEN, contract=WINDOWED_CONTRACT)
+    answers = answerer.answer([p for p, _ in frames], [PROMPT] * len(frames))
+    answerer.close()
+    assert [a.label for a in answers] == [label for _, label in frames]
+
+
+def test_health_and_metrics(served, client, frames):
+    ask(client, frames[0][0])
+    root = served[1].removesuffix("/v1")
+    assert urllib.request.urlopen(f"{root}/health").read() == b"ok"
+    asked = urllib.request.Request(f"{root}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    page = urllib.request.urlopen(asked).read().decode()
+    assert f'edgekit_requests_total{{backend="{served[0]}",status="200"}}' in page
+    assert f'edgekit_requests_waiting{{backend="{served[0]}"}} 0' in page
+
+
+@pytest.mark.onnx
+def test_a_port_in_use_and_a_missing_model_are_told_in_three_lines(bundle, tmp_path):
+    first = Server(bundle, tmp_path / "first")
+    port = first.wait_ready()["url"].split(":")[-1].removesuffix("/v1")
+    second = Server(bundle, tmp_path / "second", f"port={port}")
+    assert second.process.wait(60) == 2 and "cannot listen" in second.log.read_text()
+    assert first.stop(signal.SIGINT) == 0
+    third = Server(tmp_path / "nothing", tmp_path / "third")
+    assert third.process.wait(60) == 2 and "there is no such directory" in third.log.read_text()
+
+
+@pytest.mark.onnx
+def test_what_is_under_way_is_answered_before_it_stops_and_it_starts_again(bundle, frames, tmp_path):
+    """SIGTERM with eight requests at once: each is answered or refused at the door, none is cut off."""
+    for _ in range(2):
+        server = Server(bundle, tmp_path / "drain")
+        client = openai.OpenAI(base_url=server.wait_ready()["url"], api_key="x", max_retries=0, timeout=60)
+        with ThreadPoolExecutor(8) as pool:
+            waiting = [pool.submit(ask, client, frames[i % len(frames)][0]) for i in range(8)]
+            time.sleep(0.3)
+            assert server.stop() == 0
+        done = [f for f in waiting if not f.exception()]
+        assert done and all(parse_answer(text_of(f.result())) for f in done)
+        assert all(isinstance(f.exception(), openai.APIConnectionError) for f in waiting if f.exception())
