@@ -16,10 +16,10 @@ from edgekit.core.errors import EdgekitError, UserError
 # Which extra brings a module that may be missing.
 EXTRAS = {
     "torch": "train", "transformers": "train", "peft": "train", "accelerate": "train", "safetensors": "train",
-    "jinja2": "train", "llmcompressor": "quantize", "compressed_tensors": "quantize", "onnx": "export",
-    "onnxscript": "export", "onnxruntime": "onnxruntime", "cv2": "opencv", "av": "video", "fastapi": "serve",
-    "uvicorn": "serve", "openai": "openai", "diffusers": "diffusers", "ray": "ray", "tensorrt": "tensorrt",
-    "tensorrt_rtx": "tensorrt-rtx", "matplotlib": "test", "qwen_vl_utils": "qwen-vl-utils",
+    "jinja2": "train", "huggingface_hub": "train", "llmcompressor": "quantize", "compressed_tensors": "quantize",
+    "onnx": "export", "onnxscript": "export", "onnxruntime": "onnxruntime", "cv2": "opencv", "av": "video",
+    "fastapi": "serve", "uvicorn": "serve", "openai": "openai", "diffusers": "diffusers", "ray": "ray",
+    "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "matplotlib": "test", "qwen_vl_utils": "qwen-vl-utils",
 }  # fmt: skip
 TERMINATED = 143  # the exit code of a process that SIGTERM ended
 SIDES = {"bpy": "blender", "libsumo": "blender", "vllm": "serve"}

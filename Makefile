@@ -1,0 +1,33 @@
+# From a checkout: `make quickstart` walks the whole road on a laptop CPU; `make test` tests it all.
+# Everything is resumable: a target that was stopped goes on where it was.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
+EDGEKIT := .venv/bin/edgekit
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup side-blender side-serve quickstart test lint
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/'
+
+setup: ## the main environment, in .venv (3.4 GB)
+	@$(if $(PYTHON),,echo "error: no python3 was found; install python3.11" >&2; exit 2;) $(PYTHON) -m edgekit.bootstrap
+
+side-blender: setup ## the environment that draws scenes (1 GB)
+	@$(EDGEKIT) setup blender
+
+side-serve: setup ## the environment that serves through vLLM (2.5 GB)
+	@$(EDGEKIT) setup serve
+
+quickstart: side-blender ## set up, then walk the road with nano models: about eight minutes on two cores
+	@$(EDGEKIT) road nano
+
+test: setup ## all environments, then every test
+	@start=$$(date +%s); $(EDGEKIT) setup blender && echo "[test] blender environment: $$(($$(date +%s) - start)) s"
+	@start=$$(date +%s); $(EDGEKIT) setup serve && echo "[test] serve environment: $$(($$(date +%s) - start)) s"
+	@start=$$(date +%s); .venv/bin/python -m pytest $(PYTEST_ARGS); status=$$?; \
+	  echo "[test] tests: $$(($$(date +%s) - start)) s"; exit $$status
+
+lint: setup ## ruff and the floors
+	@.venv/bin/ruff check . && .venv/bin/lint-imports

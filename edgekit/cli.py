@@ -1,0 +1,216 @@
+"""The command line: one grammar for every verb.
+
+    edgekit VERB RECIPE [key.sub=value …] [--out DIR] [--dry-run] [--force] [--debug]
+
+A verb is a package with a ``config.py`` (light) and a ``run.py`` (heavy); both are imported only
+when the verb is called. stdout carries the result's path and nothing else; people read stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from edgekit import __version__
+from edgekit.core.errors import EdgekitError, UserError, need_disk, suggestion
+from edgekit.core.guard import guarded
+from edgekit.core.places import shipped
+from edgekit.core.recipe import Config, dump_recipe, find_recipe, load_recipe
+from edgekit.core.run import open_input, start
+
+# The road, in order. Learn one station and you know them all: verb = package = recipe folder.
+VERBS = {
+    "mine": "a teacher VLM labels drives' frames; time, motion and detectors correct it",
+    "prompts": "edits the prompts against measured failures, promotes what holds on a held-out split",
+    "render": "draws labelled scenes: traffic, weather, night; the labels are exact",
+    "tune": "fine-tunes a text-to-image model on a Dataset",
+    "generate": "paints frames, scores them, keeps the best, labels them",
+    "distill": "teaches a small VLM from a teacher and from Datasets",
+    "quantize": "makes a Checkpoint's weights 4 bits wide (AWQ)",
+    "export": "turns a Checkpoint into a Bundle for the vehicle, with a parity proof",
+    "evaluate": "the paper's metrics per slice with intervals; speed and memory",
+    "serve": "answers on a port, OpenAI-compatible",
+    "demo": "the on-vehicle loop: HUD page, log, annotated video, deadlines",
+    "road": "walks a list of recipes in order; resumes where it stopped",
+}
+HELPERS = {
+    "doctor": "what is installed, what fits this machine, and what to do about the rest",
+    "setup": "makes a side environment: edgekit setup blender | serve",
+    "view": "a contact sheet of a Dataset or Drive, with its labels",
+}
+
+ROAD = """\
+  raw drives ── mine ──────┐
+  scene specs ── render ───┴─▶ Dataset ── distill ─▶ Checkpoint ── quantize ─▶ Checkpoint ── export ─▶ Bundle ── demo
+                                                                            └── serve              evaluate reads any
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code (0 done, 1 a fault of ours, 2 user, 3 gate, 130 or 143 stopped)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        show(overview())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(f"edgekit {__version__}")
+        return 0
+    return guarded(lambda: dispatch(argv[0], argv[1:]), debug="--debug" in argv)
+
+
+def dispatch(verb: str, rest: list[str]) -> None:
+    if verb in HELPERS:
+        helper(verb, rest)
+    elif not built(verb):
+        known = [v for v in (*VERBS, *HELPERS) if v in HELPERS or built(v)]
+        why = f"it is not in this version, {__version__}" if verb in VERBS else suggestion(verb, known)
+        raise UserError(f"edgekit: no command {verb!r}", why, "edgekit --help shows the commands")
+    else:
+        station(verb, rest)
+
+
+def station(verb: str, rest: list[str]) -> None:
+    """Opens the verb's run, walks its station unless the run is complete, and prints where it is."""
+    args = parser(verb).parse_intermixed_args(rest)
+    kind: type[Config] = getattr(importlib.import_module(f"edgekit.{verb}.config"), f"{verb.title()}Config")
+    if args.recipe is None:
+        show(describe(verb, kind))
+        return
+    path = find_recipe(args.recipe, verb)
+    config = load_recipe(kind, path, args.overrides)
+    if args.dry_run:
+        show(preview(verb, config, path))
+        return
+    plan = config.plan()
+    need_disk(args.out or "runs", int(plan.disk_gb * 1e9), f"edgekit {verb}")
+    run = start(verb, config, path.stem, args.out, args.force)
+    if run.complete:
+        print(f"[{verb}] already complete; --force runs it again", file=sys.stderr)
+        print(run.path)
+        return
+    # Nothing to say about memory where it fits; where it does not, say so before it is spent.
+    if plan.memory_gb > (free := free_memory_gb()):
+        run.say(
+            f"the plan asks for {plan.memory_gb:.1f} GB of memory, {free:.1f} GB are free: this may swap or be killed"
+        )
+    work = getattr(importlib.import_module(f"edgekit.{verb}.run"), verb)
+    work(config, run)
+    digest = run.finish()
+    print(f"[{verb}] done: {run.path}  digest {digest[:16]}", file=sys.stderr)
+    print(run.path)
+
+
+def helper(verb: str, rest: list[str]) -> None:
+    tool = argparse.ArgumentParser(prog=f"edgekit {verb}", description=HELPERS[verb])
+    tool.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    if verb == "setup":
+        tool.add_argument("name", choices=["blender", "serve"])
+        from edgekit.core import environments
+
+        print(environments.setup(tool.parse_args(rest).name))
+    elif verb == "view":
+        tool.add_argument(
+            "what", help="a run of mine, render or generate, a Dataset or a Drive; or package:NAME"
+        )
+        tool.add_argument("--out", type=Path, default=Path("runs/view"), help="folder for the pictures")
+        tool.add_argument("--split", default=None, help="train, dev or test (default: the first with rows)")
+        tool.add_argument("--count", type=int, default=24, help="frames on the sheet")
+        args = tool.parse_args(rest)
+        from edgekit.view import view
+
+        for path in view(args.what, args.out, args.split, args.count):
+            print(path)
+    else:
+        tool.parse_args(rest)
+        from edgekit.doctor import report
+
+        show(report())
+
+
+def show(text: str) -> None:
+    """Text on stdout; a reader that leaves early (``| head``) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    tool = argparse.ArgumentParser(
+        prog=f"edgekit {verb}",
+        description=VERBS[verb],
+        epilog=f"edgekit {verb} (alone) lists its recipes and keys",
+    )
+    tool.add_argument("recipe", nargs="?", help="a YAML file, or the name of a shipped recipe")
+    tool.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the recipe")
+    tool.add_argument("--out", type=Path, help=f"the run directory (default: runs/{verb}/<recipe>-<digest>)")
+    tool.add_argument("--dry-run", action="store_true", help="show recipe, inputs and cost; spend nothing")
+    tool.add_argument("--force", action="store_true", help="run again; the old run is moved aside")
+    tool.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return tool
+
+
+def overview() -> str:
+    lines = [
+        "edgekit: from raw drives to a small vision-language model running in the vehicle", "", ROAD,
+        "  edgekit VERB RECIPE [key.sub=value …] [--out DIR] [--dry-run] [--force] [--debug]", "",
+    ]  # fmt: skip
+    lines += [f"  {verb:9} {text}" for verb, text in VERBS.items() if built(verb)]
+    lines += ["", *(f"  {verb:9} {text}" for verb, text in HELPERS.items())]
+    if later := [verb for verb in VERBS if not built(verb)]:
+        lines += ["", f"  not in this version: {', '.join(later)}"]
+    return "\n".join([*lines, "", "  edgekit VERB alone lists that verb's recipes and keys."])
+
+
+def built(verb: str) -> bool:
+    """Whether this version holds the verb's station (looked up without importing it)."""
+    return verb in VERBS and (Path(__file__).parent / verb / "run.py").is_file()
+
+
+def describe(verb: str, kind: type[Config]) -> str:
+    """A verb's recipes and its keys with types and defaults."""
+    lines = [f"edgekit {verb}: {VERBS[verb]}", "", "recipes:"]
+    lines += [f"  {p.stem}" for p in sorted((shipped("recipes") / verb).glob("*.yaml"))] or ["  (none ships)"]
+    lines += ["", "keys:"]
+    for name, field in kind.model_fields.items():
+        default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
+        text = f"  {name} = {default}"
+        lines.append(text if len(text) <= 110 else text[:107] + "...")
+    return "\n".join(lines)
+
+
+def preview(verb: str, config: Config, path: Path) -> str:
+    """What ``--dry-run`` shows: the resolved recipe, its inputs, and what it would cost."""
+    lines = [f"recipe {path}", *(f"  {line}" for line in dump_recipe(config).splitlines()), "inputs"]
+    for key in config.inputs:
+        value = getattr(config, key)
+        for item in value if isinstance(value, list) else [value] if value else []:
+            lines.append(f"  {key}: {item}  ({presence(str(item))})")
+    plan = config.plan()
+    lines += ["plan", f"  memory {plan.memory_gb:g} GB ({free_memory_gb():.1f} free), disk {plan.disk_gb:g} GB, "
+              f"about {plan.minutes:g} minutes"]  # fmt: skip
+    return "\n".join([*lines, *(f"  {note}" for note in plan.notes), "nothing was run"])
+
+
+def presence(item: str) -> str:
+    """Whether an input is there; nothing is fetched for it."""
+    if item.startswith("hub:"):
+        return "fetched from the hub when it runs"
+    try:
+        return f"found, digest {open_input(item).digest[:16]}"
+    except EdgekitError as error:
+        return f"MISSING: {error.why}"
+
+
+def free_memory_gb() -> float:
+    """Memory that a new process may take, GB; infinite where the system does not tell."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024 / 1e9
+    except OSError:
+        pass
+    return float("inf")

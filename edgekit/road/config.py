@@ -1,0 +1,64 @@
+"""RoadConfig: which recipes, in which order, and which step reads what."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from edgekit.core.recipe import Config, Plan
+from edgekit.evaluate.config import Gate
+from edgekit.road.steps import check
+
+
+class Step(Config):
+    """One recipe of one verb.
+
+    set: changes to the recipe (``key.sub: value``). reads: its inputs by key; a value names an
+    earlier step (or a folder of it: ``distill/before``), ``package:NAME``, or a path. row: the name
+    of an evaluate step's row in the closing table.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    verb: str = ""  # default: the name
+    recipe: str
+    set: dict[str, Any] = {}
+    reads: dict[str, str | list[str]] = {}
+    row: str = ""
+
+    @model_validator(mode="after")
+    def _verb(self) -> Step:
+        self.verb = self.verb or self.name
+        return self
+
+
+class RoadConfig(Config):
+    """Steps in order. ``foreign`` and ``digests`` are filled in here, never by hand.
+
+    foreign: what the steps read and no step writes, so the run's manifest names it by digest;
+    digests: each step's resolved recipe, so a road over changed recipes is another run.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("foreign",)
+
+    steps: list[Step] = Field(min_length=1)
+    gates: dict[str, Gate] = {}  # by row; a shortfall is told at the top, and stops nothing
+    foreign: list[str] = []
+    digests: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _resolve(self) -> RoadConfig:
+        self.foreign, self.digests = check(self.steps)
+        return self
+
+    def plan(self) -> Plan:
+        """The sum of the steps' times and disks, and the largest step's memory."""
+        from edgekit.road.steps import resolve
+
+        plans = {step.name: resolve(step, {}).plan() for step in self.steps}
+        return Plan(
+            max(p.memory_gb for p in plans.values()),
+            round(sum(p.disk_gb for p in plans.values()), 3),
+            round(sum(p.minutes for p in plans.values()), 1),
+            tuple(f"{n}: {p.memory_gb:g} GB, {p.disk_gb:g} GB, {p.minutes:g} min" for n, p in plans.items()),
+        )

@@ -1,0 +1,77 @@
+"""The road's story: each step in a process of its own, then one table over all that was measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from edgekit.core.errors import UserError
+from edgekit.core.run import Run, start
+from edgekit.road.config import RoadConfig, Step
+from edgekit.road.report import write_report
+from edgekit.road.steps import resolve
+
+
+def road(config: RoadConfig, run: Run) -> None:
+    """Walks the steps; complete ones are passed at once. Writes the report.
+
+    A step's run lies where ``edgekit VERB RECIPE`` would put it, so a road that differs in its last
+    step goes on from the others; where --out named the road's directory, it lies in its steps/.
+    Raises UserError (with the step's own exit code) where a step stops: walking again resumes there.
+    """
+    written: dict[str, Path] = {}
+    began = time.time()
+    for number, step in enumerate(config.steps, start=1):
+        head = f"{number}/{len(config.steps)} {step.name}"
+        settings = resolve(step, written)
+        own = None if run.path.parent == Path("runs", "road") else run.path / "steps" / step.name
+        opened = start(step.verb, settings, step.name, own)
+        if opened.complete:
+            run.say(f"{head}: already complete")
+        else:
+            run.say(f"{head}: edgekit {step.verb} ({clock(time.time() - began)} so far)")
+            since = time.time()
+            walk(step, opened.path)
+            run.say(f"{head}: done in {clock(time.time() - since)}")
+        written[step.name] = opened.path
+    for line in write_report(config, written, run):
+        print(line, file=sys.stderr, flush=True)
+
+
+def walk(step: Step, path: Path) -> None:
+    """The run at ``path`` in a process of its own, so its memory goes back; Ctrl-C reaches it too."""
+    command = [sys.executable, "-m", "edgekit", step.verb, str(path / "recipe.yaml"), "--out", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        code = process.wait()
+    except BaseException:
+        # A terminal's Ctrl-C went to the child as well; a SIGTERM came to us alone.
+        for stop in (lambda: None, process.terminate, process.kill):
+            stop()
+            try:
+                process.wait(timeout=10)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        raise
+    if code in (130, 143):
+        raise KeyboardInterrupt
+    if code:
+        why = f"edgekit {step.verb} ended with exit code {code}; its own message is above"
+        if code < 0:
+            why = f"edgekit {step.verb} was killed by signal {-code}" + (
+                "; most often the memory was used up" if code == -9 else ""
+            )
+        stopped = UserError(
+            f"road: step {step.name} stopped",
+            why,
+            "mend that, then run the same command again: what is complete is kept",
+        )
+        stopped.exit_code = code if code > 0 else 1
+        raise stopped
+
+
+def clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
