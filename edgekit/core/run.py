@@ -24,18 +24,20 @@ from edgekit.core.recipe import Config, dump_recipe
 
 SCHEMA = "edgekit/run/1"
 
-# Left out of a run's digest: clocks, and renderings for people that hold clocks or codecs.
+# Left out of a run's digest: clocks, and renderings for people that hold clocks or codecs. A Drive's
+# video.mp4 is no such rendering: it is data that a station reads.
 _NOT_DIGESTED = {"timing.json"}
 _MEDIA = {".mp4", ".webm", ".html", ".svg"}
+_DATA = {"video.mp4"}
 
 
 def digest_tree(folder: Path) -> str:
     """sha256 over sorted (path, sha256) of the files below ``folder``, but for timing, media, reports."""
     rows = []
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in _NOT_DIGESTED and path.suffix not in _MEDIA:
-            if not path.name.startswith("."):
-                rows.append((path.relative_to(folder).as_posix(), sha256_file(path)))
+        counts = path.name in _DATA or path.suffix not in _MEDIA and path.name not in _NOT_DIGESTED
+        if counts and path.is_file() and not path.name.startswith("."):
+            rows.append((path.relative_to(folder).as_posix(), sha256_file(path)))
     return sha256_json(rows)
 
 

@@ -26,10 +26,10 @@ class Vllm(Config):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len: int = Field(0, ge=0)  # tokens of prompt and answer; 0 = 2048, or the model's own limit
     max_num_seqs: int = Field(8, ge=1)  # requests at work at once
-    kv_cache_gb: int = Field(1, ge=1)  # on a CPU; a GPU goes by gpu_memory
+    kv_cache_gb: float = Field(1.0, ge=0.1)  # on a CPU; a GPU goes by gpu_memory
     gpu_memory: float = Field(0.9, gt=0, le=1)  # share of the GPU that vLLM takes
     threads: int = Field(0, ge=0)  # on a CPU; 0 = all cores
-    start_s: float = Field(300, gt=0)  # until it must answer /health
+    start_s: float = Field(600, gt=0)  # until it must answer /health
 
 
 class ServeConfig(Config):

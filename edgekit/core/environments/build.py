@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import platform
 import shutil
 import subprocess
@@ -130,8 +131,11 @@ def _holds(want: Wanted, folder: Path) -> bool:
 
 def _import_check(want: Wanted, python: Path) -> str | None:
     """What the check printed when it failed, else None. At most five minutes: disks are slow at first."""
+    # The check is the first import: it leaves the bytecode that later ones are quick by.
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
+    check = [python, "-c", want.check]
     try:
-        done = subprocess.run([python, "-c", want.check], capture_output=True, text=True, timeout=300)
+        done = subprocess.run(check, env=environment, capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired:
         return "the import check took more than 300 s"
     return None if done.returncode == 0 else done.stdout + done.stderr
