@@ -84,6 +84,8 @@ def read_request(body: bytes, name: str, contract: Contract, limits: Limits) -> 
     if asked.model != name:
         raise Refused(404, f"the model {asked.model!r} is not served here, {name!r} is", "model", "model_not_found")
     url, text = _turn(asked.messages, contract)
+    if not text.isascii() and text != text.encode("utf-8", "replace").decode():
+        raise Refused(400, "the text is not valid Unicode: half a surrogate pair", "messages")
     if len(text) > limits.prompt_chars:
         raise Refused(413, f"the text has {len(text)} characters, over {limits.prompt_chars}", "messages")
     return Asked(

@@ -60,7 +60,10 @@ def environment(inherited: dict[str, str], settings: Vllm, gpu: bool) -> dict[st
 
     Bytecode is kept: three processes import vLLM, and without it each takes twice as long.
     """
-    dropped = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "EDGEKIT_TOKEN", "VLLM_API_KEY")
+    dropped = (
+        "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV",
+        "EDGEKIT_TOKEN", "VLLM_API_KEY", "VLLM_CPU_KVCACHE_SPACE",
+    )  # fmt: skip
     out = {k: v for k, v in inherited.items() if k not in dropped}
     out |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if not gpu:

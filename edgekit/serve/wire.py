@@ -25,7 +25,9 @@ class Refused(Exception):
 
     def body(self) -> dict:
         kind = self._KINDS.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        told = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        # A message may quote the request, and a request may hold half a surrogate pair.
+        return {"error": {k: v and v.encode("utf-8", "replace").decode() for k, v in told.items()}}
 
 
 @dataclass(frozen=True)

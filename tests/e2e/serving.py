@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from edgekit.core.environments import python_of
+from edgekit.core.errors import UserError
 from edgekit.core.label import SLOTS, SceneLabel, coherent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +108,14 @@ def processes_of(session: int) -> list[str]:
     return [r[4] for r in rows if str(session) in r[1:3] and not r[3].startswith("Z")]
 
 
+def need_vllm() -> None:
+    """Skips where the serve environment is not there."""
+    try:
+        python_of("serve")
+    except UserError as error:
+        pytest.skip(str(error))
+
+
 class Server:
     """``edgekit serve`` as a process of its own."""
 
@@ -123,7 +134,7 @@ class Server:
                 cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
-    def wait_ready(self, seconds: float = 420) -> dict:
+    def wait_ready(self, seconds: float = 700) -> dict:
         """served.json, once it is there."""
         place, end = self.out / "out" / "served.json", time.monotonic() + seconds
         while not place.is_file():
@@ -134,9 +145,9 @@ class Server:
 
     def vllm_group(self) -> int | None:
         """The process group of the vLLM that it started."""
-        listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
-        children = [int(p) for p, parent in (r.split() for r in listing.splitlines()) if int(parent) == self.process.pid]
-        return children[0] if children else None
+        asked = ["ps", "--ppid", str(self.process.pid), "-o", "pid="]
+        children = subprocess.run(asked, capture_output=True, text=True).stdout.split()
+        return int(children[0]) if children else None
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 90) -> int:
         if self.process.poll() is None:

@@ -15,7 +15,16 @@ import pytest
 from edgekit.core.label import SceneLabel, json_schema, parse_answer, to_answer
 from edgekit.core.run import start
 from tests.e2e.serving import (
-    PROMPT, TOKEN, Server, data_url, message, pictures, processes_of, write_checkpoint, write_dataset,
+    PROMPT,
+    TOKEN,
+    Server,
+    data_url,
+    message,
+    need_vllm,
+    pictures,
+    processes_of,
+    write_checkpoint,
+    write_dataset,
 )  # fmt: skip
 
 openai = pytest.importorskip("openai")
@@ -69,11 +78,10 @@ def served(request, material, tmp_path_factory):
     """(kind, base URL) of a running server with a token; at the end it must leave nothing behind."""
     kind, out = request.param, tmp_path_factory.mktemp("serve") / request.param
     if kind == "vllm":
-        from edgekit.core.environments import python_of
-
-        python_of("serve")
+        need_vllm()
     model = material / "nano" if kind == "vllm" else request.getfixturevalue("bundle")
-    server = Server(model, out, "limits.body_mb=1", "limits.image_megapixels=1", "vllm.threads=1", token=TOKEN)
+    server = Server(model, out, "limits.body_mb=1", "limits.image_megapixels=1", "vllm.threads=1",
+                    "vllm.kv_cache_gb=0.25", token=TOKEN)  # fmt: skip
     try:
         told = server.wait_ready()
         group = server.vllm_group() if kind == "vllm" else None

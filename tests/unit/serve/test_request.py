@@ -113,6 +113,10 @@ def test_the_contracts_own_system_prompt_passes_and_another_one_does_not():
         with_part({"type": "image_url"}),
         with_part({"type": "video_url", "video_url": {"url": "data:"}}),
         with_part("text"),
+        with_part({"type": "image_url", "image_url": {"url": "data:image/png;base64,\ud800"}}),
+        body(messages=[{"role": "user", "content": [*body()["messages"][0]["content"],
+                                                    {"type": "text", "text": "\ud800"}]}]),
+        body(**{"\ud800": 1}),
         body(n=2),
         body(temperature=-1),
         body(max_tokens=0),
@@ -123,7 +127,9 @@ def test_the_contracts_own_system_prompt_passes_and_another_one_does_not():
 )  # fmt: skip
 def test_what_is_not_understood_is_a_400(asked):
     error = refused(asked)
-    assert error.status == 400 and error.body()["error"]["type"] == "invalid_request_error"
+    told = error.body()["error"]
+    assert error.status == 400 and told["type"] == "invalid_request_error"
+    json.dumps(told, ensure_ascii=False).encode()  # as the server sends it
 
 
 def test_an_unknown_field_is_named():
@@ -132,6 +138,7 @@ def test_an_unknown_field_is_named():
 
 
 def test_another_model_is_a_404():
+    json.dumps(refused(body(model="\ud800")).body(), ensure_ascii=False).encode()
     error = refused(body(model="gpt-9"))
     assert (error.status, error.code) == (404, "model_not_found")
     assert error.body()["error"]["type"] == "not_found_error"

@@ -24,7 +24,9 @@ FAKE = """#!{python}
 import os, signal, socket, subprocess, sys, time
 mode = os.environ.get("MODE", "good")
 child = subprocess.Popen([sys.executable, "-c", "import signal, time;"
-    + ("signal.signal(signal.SIGTERM, signal.SIG_IGN);" if mode == "stubborn" else "") + "time.sleep(60)"])
+    + ("signal.signal(signal.SIGTERM, signal.SIG_IGN);" if mode == "stubborn" else "")
+    + "print('there', flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
+child.stdout.readline()
 if mode == "dies":
     print("INFO noise"); print("(Worker) ValueError: the model is odd"); print("RuntimeError: Engine core failed")
     child.kill(); sys.exit(3)
@@ -38,7 +40,9 @@ server = socket.socket(socket.AF_UNIX)
 server.bind(sys.argv[sys.argv.index("--uds") + 1]); server.listen()
 while True:
     line, _ = server.accept()
-    line.recv(4096); line.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n"); line.close()
+    line.recv(4096)
+    line.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n")
+    line.close()
 """
 
 
@@ -103,7 +107,10 @@ def test_a_death_while_starting_is_told_by_its_cause(checkpoint, monkeypatch):
 
 
 def test_one_that_never_answers_is_given_up(checkpoint, monkeypatch):
-    monkeypatch.setattr(vllm_process.httpx.Client, "get", lambda *a: (_ for _ in ()).throw(vllm_process.httpx.ConnectError("")))
+    def refuse(*_):
+        raise vllm_process.httpx.ConnectError("nobody listens")
+
+    monkeypatch.setattr(vllm_process.httpx.Client, "get", refuse)
     with started(checkpoint, start_s=1) as process, pytest.raises(UserError, match="within 1 s"):
         process.wait_ready()
     assert gone(process.child.pid)
@@ -131,7 +138,8 @@ def test_the_command_says_what_was_measured(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"text_config": {"max_position_embeddings": 4096}}))
     line = command(tmp_path / "vllm", tmp_path, tmp_path / "s", "edgekit", Vllm(), gpu=False)
     flags = dict(zip(line[3::2], line[4::2], strict=False))
-    assert line[1:3] == ["serve", str(tmp_path)] and line[-1] == "--enforce-eager"
+    assert line[1:3] == ["serve", str(tmp_path)]
+    assert line[-3:] == ["--enforce-eager", "--kv-cache-memory-bytes", str(2**30)]
     assert flags["--max-model-len"] == "2048" and flags["--load-format"] == "safetensors"
     assert json.loads(flags["--limit-mm-per-prompt"]) == {"image": 1, "video": 0}
     assert json.loads(flags["--structured-outputs-config"])["backend"] == "xgrammar"
@@ -141,11 +149,10 @@ def test_the_command_says_what_was_measured(tmp_path):
 
 def test_the_environment_is_offline_and_without_secrets():
     inherited = {"PATH": "/bin", "EDGEKIT_TOKEN": "sesame", "PYTHONPATH": "/somewhere"}
-    made = environment(inherited, Vllm(kv_cache_gb=2, threads=3), gpu=False)
+    made = environment(inherited, Vllm(threads=3), gpu=False)
     assert made["PATH"] == "/bin" and "EDGEKIT_TOKEN" not in made and "PYTHONPATH" not in made
     assert made["HF_HUB_OFFLINE"] == made["VLLM_NO_USAGE_STATS"] == "1"
-    assert (made["VLLM_CPU_KVCACHE_SPACE"], made["OMP_NUM_THREADS"]) == ("2", "3")
-    assert "VLLM_CPU_KVCACHE_SPACE" not in environment(inherited, Vllm(), gpu=True)
+    assert made["OMP_NUM_THREADS"] == "3" and "OMP_NUM_THREADS" not in environment(inherited, Vllm(), gpu=True)
 
 
 def test_the_context_is_never_longer_than_the_models(checkpoint):
