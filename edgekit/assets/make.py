@@ -22,7 +22,7 @@ from edgekit.drives import open_drives, pack_drive
 
 HERE = Path(__file__).resolve().parent
 LIMIT_MB = 16.0  # all assets together, so that a clone and a wheel stay small
-CRF = 16  # of the drives' video: small, and the lamps keep their colour
+CRF = 24  # of the drives' video: what a recorder keeps, and the lamps keep their colour
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,17 +30,20 @@ def main(argv: list[str] | None = None) -> int:
     tool.add_argument("--teacher", required=True, help="a run of distill")
     tool.add_argument("--frames", required=True, help="a run of render, in poses")
     tool.add_argument("--drives", required=True, help="a run of render, in drives")
-    tool.add_argument("--train", type=int, default=56, help="train frames of the sample")
-    tool.add_argument("--test", type=int, default=80, help="test frames of the sample")
+    tool.add_argument("--train", type=int, default=54, help="train frames of the sample")
+    tool.add_argument("--test", type=int, default=52, help="test frames of the sample")
+    tool.add_argument("--count", type=int, default=10, help="drives")
     args = tool.parse_args(argv)
     try:
         teacher(open_input(args.teacher))
         sample(open_input(args.frames), {"train": args.train, "test": args.test})
-        drives(open_input(args.drives))
+        drives(open_input(args.drives), args.count)
         size = sum(p.stat().st_size for p in HERE.rglob("*") if p.is_file()) / 1e6
         if size > LIMIT_MB:
             raise UserError(
-                "assets: too large to ship", f"{size:.1f} MB, the limit is {LIMIT_MB:.0f}", "ask for fewer frames"
+                "assets: too large to ship",
+                f"{size:.1f} MB, the limit is {LIMIT_MB:.0f}",
+                "ask for fewer frames",
             )
         print(f"assets: {size:.1f} MB in {HERE}", file=sys.stderr)
     except EdgekitError as error:
@@ -89,9 +92,9 @@ def spread(rows: list[Sample], count: int) -> list[Sample]:
     return sorted(out[:count], key=lambda row: row.id)
 
 
-def drives(source: Input) -> None:
+def drives(source: Input, count: int) -> None:
     out = _fresh("drives")
-    for drive in track(list(open_drives(source.out)), "packing", unit="drive"):
+    for drive in track(list(open_drives(source.out))[:count], "packing", unit="drive"):
         pack_drive(drive.root, out / "drives" / drive.info.id, crf=CRF)
     _close("drives", source)
 
@@ -107,7 +110,9 @@ def _close(name: str, source: Input) -> None:
     """The recipe of the run that it was cut from, and a manifest that names that run."""
     folder = HERE / name
     if source.manifest is None:
-        raise UserError(f"assets: {source.path} is not a complete run", "it has no manifest", "finish it first")
+        raise UserError(
+            f"assets: {source.path} is not a complete run", "it has no manifest", "finish it first"
+        )
     shutil.copyfile(source.path / "recipe.yaml", folder / "recipe.yaml")
     whole = read_json(source.path / "manifest.json")
     write_json(

@@ -1,8 +1,8 @@
 """The errors that a user may see, and their exit codes.
 
-    EdgekitError          three lines: what and where / why, with numbers / what to do
-    ├── UserError         exit 2: the recipe, the data or the machine must change
-    └── GateError         exit 3: everything ran, and a stated gate was not met
+EdgekitError          three lines: what and where / why, with numbers / what to do
+├── UserError         exit 2: the recipe, the data or the machine must change
+└── GateError         exit 3: everything ran, and a stated gate was not met
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A Run: the directory that a station writes, and the chain of digests between them.
 
-    recipe.yaml    resolved; feeding it back repeats the run
-    log.jsonl      one event a line
-    out/           what the station gives
-    manifest.json  written last, by rename: it exists = the run is complete
+recipe.yaml    resolved; feeding it back repeats the run
+log.jsonl      one event a line
+out/           what the station gives
+manifest.json  written last, by rename: it exists = the run is complete
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def open_input(path: str | Path) -> Input:
         return Input(folder, folder / "out", data["digest"], sha256_file(manifest))
     if (folder / "recipe.yaml").is_file() and (folder / "out").is_dir():
         raise UserError(
-            f"input {text}: this run is not complete", "it has no manifest.json", "run its station again: it resumes"
+            f"input {text}: this run is not complete",
+            "it has no manifest.json",
+            "run its station again: it resumes",
         )
     return Input(folder, folder, digest_tree(folder), None)
 
@@ -174,9 +176,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def start(
-    verb: str, config: Config, recipe_name: str, out: Path | None = None, force: bool = False
-) -> Run:
+def start(verb: str, config: Config, recipe_name: str, out: Path | None = None, force: bool = False) -> Run:
     """Opens the run of (config, inputs): the same recipe on the same inputs is the same directory.
 
     An incomplete directory is resumed, a complete one is returned as it is; ``force`` moves the
@@ -201,7 +201,9 @@ def start(
         )
     if force and path.exists():
         aside = next(
-            free for n in count() if not (free := path.with_name(f"{path.name}.old-{int(time.time()) + n}")).exists()
+            free
+            for n in count()
+            if not (free := path.with_name(f"{path.name}.old-{int(time.time()) + n}")).exists()
         )
         path.rename(aside)
         print(f"[{verb}] moved the old run to {aside}", file=sys.stderr)

@@ -59,7 +59,9 @@ def open_dataset(root: str | Path) -> Dataset:
     root = Path(root)
     path = root / "info.json"
     if not path.is_file():
-        raise UserError(f"{root}: not a Dataset", "it has no info.json", "name a run of mine, render or generate")
+        raise UserError(
+            f"{root}: not a Dataset", "it has no info.json", "name a run of mine, render or generate"
+        )
     info = read_json(path)
     if info.get("schema") != SCHEMA:
         raise UserError(

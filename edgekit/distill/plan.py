@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.core.recipe import Plan
+from edgekit.models.sizes import sizes_of
 
 if TYPE_CHECKING:
     from edgekit.distill.config import DistillConfig
 
-# Parameters by the model's public name, in billions (from the models' own cards).
-_BILLIONS = {"72b": 73.4, "32b": 33.5, "7b": 8.29, "3b": 3.75}
+_NANO = 0.004
 
 
 def billions(name: str | None) -> float:
-    """Parameters (1e9) read off a name such as Qwen/Qwen2.5-VL-7B-Instruct; a nano's otherwise."""
-    for mark, size in _BILLIONS.items():
-        if name and f"-{mark}" in name.lower():
-            return size
-    return 0.004
+    """Parameters (1e9) of a checkpoint, by its config.json or its published shape; else a nano's."""
+    sizes, _ = sizes_of(name) if name else (None, "")
+    return round(sizes.all / 1e9, 3) if sizes else _NANO
 
 
 def plan_training(config: DistillConfig) -> Plan:

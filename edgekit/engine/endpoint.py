@@ -65,7 +65,9 @@ class EndpointAnswerer:
         # A proxy named in the environment is for the world outside, not for this machine's own ports.
         local = httpx.URL(self.url).host in ("localhost", "127.0.0.1", "::1")
         self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)), headers=headers, trust_env=not local
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
+            headers=headers,
+            trust_env=not local,
         )
 
     @classmethod

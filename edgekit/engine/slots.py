@@ -48,8 +48,7 @@ class Grammar:
                 if tuple(encode(text)) != tuple(grammar.tokens(guess)[:-1]):
                     raise UserError(
                         f"this tokenizer does not keep the answer's pieces apart at {slot}={value}",
-                        f"{len(encode(text))} tokens as a whole, "
-                        f"{len(grammar.tokens(guess)) - 1} in pieces",
+                        f"{len(encode(text))} tokens as a whole, {len(grammar.tokens(guess)) - 1} in pieces",
                         "use the nano tokenizer or Qwen2.5's own vocabulary",
                     )
         return grammar

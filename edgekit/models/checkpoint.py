@@ -141,9 +141,7 @@ def _card(card: dict, contract: Contract) -> str:
     )
 
 
-def load_checkpoint(
-    folder: str | Path, dtype: str = "float32", contract: Contract | None = None
-) -> Loaded:
+def load_checkpoint(folder: str | Path, dtype: str = "float32", contract: Contract | None = None) -> Loaded:
     """Reads a Checkpoint into a plain torch model, in eval mode.
 
     contract: what a foreign model (a hub's, without contract.json) is to be fed by; it is not asked

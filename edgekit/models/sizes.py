@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,14 @@ def _published(hidden: int, inner: int, layers: int, heads: int, kv: int, vocab:
 PUBLISHED = {
     "qwen2.5-vl-3b": _published(2048, 11008, 36, 16, 2, 151936, True),
     "qwen2.5-vl-7b": _published(3584, 18944, 28, 28, 4, 152064, False),
+    "qwen2.5-vl-32b": _published(5120, 27648, 64, 40, 8, 152064, False),
+    "qwen2.5-vl-72b": _published(8192, 29568, 80, 64, 8, 152064, False),
 }
+
+
+def _letters(name: str) -> str:
+    """A recipe's qwen2_5_vl_7b and a hub's Qwen2.5-VL-7B-Instruct name one model."""
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def sizes_of(checkpoint: str) -> tuple[Sizes | None, str]:
@@ -71,6 +79,6 @@ def sizes_of(checkpoint: str) -> tuple[Sizes | None, str]:
         if path.is_file():
             return count(json.loads(path.read_text())), f"{path.parent.name}/config.json"
     for mark, config in PUBLISHED.items():
-        if mark in text.lower():
+        if _letters(mark) in _letters(text):
             return count(config), f"the published shape of {mark}"
     return None, f"{text} is not there yet"

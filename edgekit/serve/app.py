@@ -41,7 +41,9 @@ class Queue:
     async def admitted(self) -> AsyncIterator[None]:
         """Held from before the body is read, so that bodies in memory are bounded too."""
         if self.inside >= self.places + self.limit:
-            raise Refused(429, f"{self.inside} requests are here already; try again", headers={"Retry-After": "1"})
+            raise Refused(
+                429, f"{self.inside} requests are here already; try again", headers={"Retry-After": "1"}
+            )
         self.inside += 1
         try:
             yield
@@ -84,7 +86,9 @@ def make_app(backend: Backend, name: str, limits: Limits, token: str | None = No
     @app.get("/metrics")
     async def read_metrics(request: Request) -> Response:
         check_caller(request, token)
-        return PlainTextResponse(metrics.text(queue.waiting, queue.at_work), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(
+            metrics.text(queue.waiting, queue.at_work), media_type="text/plain; version=0.0.4"
+        )
 
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
@@ -144,7 +148,9 @@ def check_caller(request: Request, token: str | None) -> None:
             raise Refused(401, "a token is needed: Authorization: Bearer …", code="invalid_api_key")
     elif request.headers.get("host", "").rsplit(":", 1)[0] not in _LOOPBACK:
         raise Refused(403, "this server answers on loopback only; give it a token to change that")
-    if request.method == "POST" and not request.headers.get("content-type", "").startswith("application/json"):
+    if request.method == "POST" and not request.headers.get("content-type", "").startswith(
+        "application/json"
+    ):
         raise Refused(415, "content-type must be application/json")
 
 

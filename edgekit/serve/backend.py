@@ -59,9 +59,7 @@ class InProcess:
         if asked.temperature:
             raise Refused(400, "a Bundle answers greedily: temperature must be 0", "temperature")
         loop = asyncio.get_running_loop()
-        (answer,) = await loop.run_in_executor(
-            self.worker, self.answerer.answer, [asked.image], [asked.text]
-        )
+        (answer,) = await loop.run_in_executor(self.worker, self.answerer.answer, [asked.image], [asked.text])
         ids = self.tokenizer.encode(answer.text, add_special_tokens=False).ids
         text, finish, written = answer.text, "stop", len(ids) + 1  # and the end token
         if asked.max_tokens is not None and asked.max_tokens < written:

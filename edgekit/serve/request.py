@@ -82,7 +82,9 @@ def read_request(body: bytes, name: str, contract: Contract, limits: Limits) -> 
     except (ValueError, RecursionError):
         raise Refused(400, "the body is not JSON") from None
     if asked.model != name:
-        raise Refused(404, f"the model {asked.model!r} is not served here, {name!r} is", "model", "model_not_found")
+        raise Refused(
+            404, f"the model {asked.model!r} is not served here, {name!r} is", "model", "model_not_found"
+        )
     url, text = _turn(asked.messages, contract)
     if not text.isascii() and text != text.encode("utf-8", "replace").decode():
         raise Refused(400, "the text is not valid Unicode: half a surrogate pair", "messages")
@@ -106,7 +108,9 @@ def _turn(messages: list[dict[str, Any]], contract: Contract) -> tuple[str, str]
     if messages[0].get("role") == "system":
         if messages[0].get("content") != contract.system_prompt:
             raise Refused(
-                400, f"the system prompt belongs to the model's contract: {contract.system_prompt!r}", "messages.0"
+                400,
+                f"the system prompt belongs to the model's contract: {contract.system_prompt!r}",
+                "messages.0",
             )
         messages = messages[1:]
     if len(messages) != 1 or messages[0].get("role") != "user":
@@ -132,7 +136,9 @@ def decode_image(url: str, limits: Limits) -> np.ndarray:
     head, comma, data = url.partition(",")
     if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
         raise Refused(
-            400, "an image comes inside the request, as data:image/…;base64,…; no address is fetched", "image_url"
+            400,
+            "an image comes inside the request, as data:image/…;base64,…; no address is fetched",
+            "image_url",
         )
     try:
         raw = base64.b64decode(data, validate=True)
@@ -145,12 +151,25 @@ def decode_image(url: str, limits: Limits) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(str(error), limits) from None
     # Pillow's decoders report broken files with any of these.
-    except (OSError, ValueError, SyntaxError, binascii.Error, EOFError, IndexError, MemoryError, TypeError) as error:
-        raise Refused(400, f"not a readable JPEG, PNG or WebP: {error}"[:300], "image_url", "invalid_image") from None
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        binascii.Error,
+        EOFError,
+        IndexError,
+        MemoryError,
+        TypeError,
+    ) as error:
+        raise Refused(
+            400, f"not a readable JPEG, PNG or WebP: {error}"[:300], "image_url", "invalid_image"
+        ) from None
 
 
 def _too_large(what: str, limits: Limits) -> Refused:
-    return Refused(413, f"the image is too large: {what}, over {limits.image_megapixels} megapixels", "image_url")
+    return Refused(
+        413, f"the image is too large: {what}, over {limits.image_megapixels} megapixels", "image_url"
+    )
 
 
 def _free_format(wanted: dict[str, Any] | None) -> dict[str, Any] | None:

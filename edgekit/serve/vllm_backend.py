@@ -95,5 +95,3 @@ def _completion(body: dict, enforced: bool) -> Completion:
         text = to_answer(label)  # coherent: an arrow follows its light, as every Answerer tells it
     finish = "length" if choice["finish_reason"] == "length" else "stop"
     return Completion(text, finish, usage["prompt_tokens"], usage["completion_tokens"])
-
-

@@ -65,7 +65,12 @@ def environment(inherited: dict[str, str], settings: Vllm, gpu: bool) -> dict[st
         "EDGEKIT_TOKEN", "VLLM_API_KEY", "VLLM_CPU_KVCACHE_SPACE",
     )  # fmt: skip
     out = {k: v for k, v in inherited.items() if k not in dropped}
-    out |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    out |= {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
     if not gpu:
         out["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # binding wants rights that containers lack
         out["OMP_NUM_THREADS"] = str(settings.threads or os.cpu_count() or 1)
@@ -181,7 +186,9 @@ def members(group: int) -> list[int]:
 
 def explain(code: int, log: str) -> str:
     """The cause in one line, from vLLM's exit code and log."""
-    if code == -signal.SIGKILL or re.search(r"exit(code| code)?[ =:]*-9|Out of memory|Cannot allocate memory", log):
+    if code == -signal.SIGKILL or re.search(
+        r"exit(code| code)?[ =:]*-9|Out of memory|Cannot allocate memory", log
+    ):
         return "it was killed, most likely for memory: use a smaller model, kv_cache_gb or max_num_seqs"
     # The first error is the cause; what follows are the processes that fall with it.
     errors = re.findall(r"(?m)^.*?\b((?:\w+\.)*\w*(?:Error|Exception): .+)$", log)

@@ -103,7 +103,9 @@ def message(url: str, text: str = PROMPT) -> list[dict]:
 
 def processes_of(session: int) -> list[str]:
     """Command lines of living processes in a session or process group."""
-    found = subprocess.run(["ps", "-eo", "pid=,pgid=,sid=,stat=,args="], capture_output=True, text=True).stdout
+    found = subprocess.run(
+        ["ps", "-eo", "pid=,pgid=,sid=,stat=,args="], capture_output=True, text=True
+    ).stdout
     rows = [line.split(None, 4) for line in found.splitlines()]
     return [r[4] for r in rows if str(session) in r[1:3] and not r[3].startswith("Z")]
 

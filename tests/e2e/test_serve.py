@@ -57,7 +57,9 @@ def frames(material) -> list[tuple[np.ndarray, SceneLabel]]:
 def torch_answers(material, frames) -> list[str]:
     from edgekit.models.answerer import TorchAnswerer
 
-    answers = TorchAnswerer(material / "nano", threads=1).answer([p for p, _ in frames], [PROMPT] * len(frames))
+    answers = TorchAnswerer(material / "nano", threads=1).answer(
+        [p for p, _ in frames], [PROMPT] * len(frames)
+    )
     return [answer.text for answer in answers]
 
 
@@ -66,7 +68,9 @@ def bundle(material) -> Path:
     pytest.importorskip("onnxruntime")
     from edgekit.export import ExportConfig, export
 
-    config = ExportConfig(checkpoint=str(material / "nano"), golden=str(material / "data"), frames=2, max_tokens=8)
+    config = ExportConfig(
+        checkpoint=str(material / "nano"), golden=str(material / "data"), frames=2, max_tokens=8
+    )
     run = start("export", config, "test", material / "export")
     export(config, run)
     run.finish()
@@ -121,7 +125,9 @@ def test_the_answer_is_a_scene_label(client, frames):
 
 def test_golden_frames_answer_as_torch_does(client, frames, torch_answers):
     assert [text_of(ask(client, picture)) for picture, _ in frames] == torch_answers
-    assert torch_answers == [to_answer(label) for _, label in frames]  # it has learned them: the test can fail
+    assert torch_answers == [
+        to_answer(label) for _, label in frames
+    ]  # it has learned them: the test can fail
 
 
 def test_an_unsure_model_still_answers_in_the_schema(client):
@@ -133,7 +139,10 @@ def test_an_unsure_model_still_answers_in_the_schema(client):
 
 
 def test_the_schema_may_be_asked_for_by_name(client, frames):
-    wanted = {"type": "json_schema", "json_schema": {"name": "scene_label", "strict": True, "schema": json_schema()}}
+    wanted = {
+        "type": "json_schema",
+        "json_schema": {"name": "scene_label", "strict": True, "schema": json_schema()},
+    }
     assert parse_answer(text_of(ask(client, frames[1][0], response_format=wanted))) == frames[1][1]
 
 
@@ -172,7 +181,9 @@ def test_an_image_of_another_size_and_form(client, frames):
     assert parse_answer(text_of(done)) is not None
 
 
-@pytest.mark.parametrize("url", ["data:image/png;base64,aGVsbG8=", "https://example.com/road.jpg", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url", ["data:image/png;base64,aGVsbG8=", "https://example.com/road.jpg", "file:///etc/passwd"]
+)
 def test_a_bad_image_is_a_400(client, url):
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model="edgekit", messages=message(url))

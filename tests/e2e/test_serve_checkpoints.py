@@ -30,7 +30,9 @@ def quantized(tmp_path_factory):
     root = tmp_path_factory.mktemp("quantized")
     data = write_dataset(root / "data", WINDOWED_CONTRACT)
     checkpoint = write_checkpoint(root / "nano", data)
-    config = QuantizeConfig(checkpoint=str(checkpoint), calibration=str(data), frames=2, check_frames=2, grid=4)
+    config = QuantizeConfig(
+        checkpoint=str(checkpoint), calibration=str(data), frames=2, check_frames=2, grid=4
+    )
     run = start("quantize", config, "test", root / "quantize")
     quantize(config, run)
     run.finish()
@@ -66,7 +68,9 @@ def test_the_shipped_teacher_answers_as_torch_does(tmp_path):
 
     data, model = open_dataset(open_input("package:sample").out), open_input("package:nano-teacher").out
     rows = data.rows("test")[:24]
-    expected = TorchAnswerer(model, threads=1).answer([data.image(r) for r in rows], [r.user_text for r in rows])
+    expected = TorchAnswerer(model, threads=1).answer(
+        [data.image(r) for r in rows], [r.user_text for r in rows]
+    )
     server = Server("package:nano-teacher", tmp_path / "teacher", "vllm.dtype=float32", "vllm.kv_cache_gb=0.25",
                     "vllm.threads=1")  # fmt: skip
     try:

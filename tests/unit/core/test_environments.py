@@ -140,7 +140,10 @@ def test_a_missing_system_library_names_the_packages():
     [
         ("error: failed to write: No space left on device (os error 28)", "the disk is full"),
         ("Caused by: dns error: failed to lookup address information", "cannot be reached"),
-        ("WARNING: Retrying: NewConnectionError('Failed to establish a new connection')", "cannot be reached"),
+        (
+            "WARNING: Retrying: NewConnectionError('Failed to establish a new connection')",
+            "cannot be reached",
+        ),
         ("invalid peer certificate: UnknownIssuer", "certificate"),
         ("ERROR: Package 'bpy' requires a different Python: 3.9.1 not in '==3.11.*'", "this Python"),
         ("ERROR: No matching distribution found for bpy==5.0.1", "not on the index"),
@@ -242,4 +245,3 @@ def test_the_workaround_says_when_it_is_out_of_date(tmp_path, monkeypatch, lines
     with pytest.raises(UserError, match="out of date"):
         vllm_cpu.mend(tmp_path)
     assert not list(tmp_path.iterdir())
-

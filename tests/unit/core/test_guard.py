@@ -27,7 +27,11 @@ def ends(error, debug=False):
         (SystemExit(143), 143, ["edgekit: stopped; run the same command again to resume"]),
         (SystemExit(0), 0, []),
         (ZeroDivisionError("by zero"), 1, ["error: ZeroDivisionError: by zero", None, None]),
-        (OSError(errno.ENOSPC, "No space left on device", "out/x"), 2, ["error: the disk is full: out/x", None, None]),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out/x"),
+            2,
+            ["error: the disk is full: out/x", None, None],
+        ),
     ],
 )
 def test_exit_codes_and_words(error, code, says, capsys):
@@ -52,7 +56,10 @@ def test_debug_shows_the_traceback(error, capsys):
 
 def test_a_missing_package_names_its_extra(monkeypatch, capsys):
     monkeypatch.setitem(EXTRAS, "no_such_module_at_all", "train")
-    assert ends(ModuleNotFoundError("No module named 'no_such_module_at_all.x'", name="no_such_module_at_all.x")) == 2
+    assert (
+        ends(ModuleNotFoundError("No module named 'no_such_module_at_all.x'", name="no_such_module_at_all.x"))
+        == 2
+    )
     assert "pip install 'edgekit[train]'" in capsys.readouterr().err
 
 

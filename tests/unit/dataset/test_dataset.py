@@ -22,7 +22,15 @@ def picture(seed=0, size=(56, 84)):
 
 def sample(writer, name, scene, **more):
     image = writer.image(name, picture())
-    return Sample.of(prompt_text="What is ahead?", label=LABEL, source="render", id=name, images=[image], scene=scene, **more)
+    return Sample.of(
+        prompt_text="What is ahead?",
+        label=LABEL,
+        source="render",
+        id=name,
+        images=[image],
+        scene=scene,
+        **more,
+    )
 
 
 def write(folder):

@@ -59,7 +59,9 @@ class Server:
     def ask(self, requests: list[tuple], headers: dict | None = None, host: str = "127.0.0.1:8000"):
         async def go():
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}", headers=headers) as client:
+            async with httpx.AsyncClient(
+                transport=transport, base_url=f"http://{host}", headers=headers
+            ) as client:
                 calls = [client.request(method, path, **dict(more)) for method, path, *more in requests]
                 return await asyncio.gather(*calls)
 

@@ -101,7 +101,10 @@ def test_a_lost_sigterm_is_sent_again(checkpoint, monkeypatch):
 
 def test_a_death_while_starting_is_told_by_its_cause(checkpoint, monkeypatch):
     monkeypatch.setenv("MODE", "dies")
-    with started(checkpoint) as process, pytest.raises(UserError, match="ValueError: the model is odd") as error:
+    with (
+        started(checkpoint) as process,
+        pytest.raises(UserError, match="ValueError: the model is odd") as error,
+    ):
         process.wait_ready()
     assert "vllm.log" in error.value.do
 
@@ -152,7 +155,9 @@ def test_the_environment_is_offline_and_without_secrets():
     made = environment(inherited, Vllm(threads=3), gpu=False)
     assert made["PATH"] == "/bin" and "EDGEKIT_TOKEN" not in made and "PYTHONPATH" not in made
     assert made["HF_HUB_OFFLINE"] == made["VLLM_NO_USAGE_STATS"] == "1"
-    assert made["OMP_NUM_THREADS"] == "3" and "OMP_NUM_THREADS" not in environment(inherited, Vllm(), gpu=True)
+    assert made["OMP_NUM_THREADS"] == "3" and "OMP_NUM_THREADS" not in environment(
+        inherited, Vllm(), gpu=True
+    )
 
 
 def test_the_context_is_never_longer_than_the_models(checkpoint):
@@ -180,5 +185,11 @@ def test_the_pattern_takes_every_answer_and_nothing_else():
             assert pattern.fullmatch(json.dumps(raw, separators=(",", ":")))
     red = to_answer(SceneLabel(light="red", light_arrow="any", light_kind="toll"))
     assert pattern.fullmatch(red)
-    for wrong in (red.replace(",", ", "), red + " ", red.replace("red", "blue"), red[:-1], red.replace("{", "[")):
+    for wrong in (
+        red.replace(",", ", "),
+        red + " ",
+        red.replace("red", "blue"),
+        red[:-1],
+        red.replace("{", "["),
+    ):
         assert not pattern.fullmatch(wrong)
