@@ -6,7 +6,7 @@ EDGEKIT := .venv/bin/edgekit
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup side-blender side-serve quickstart test lint
+.PHONY: help setup side-blender side-serve quickstart test test-slow lint assets
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/'
@@ -29,5 +29,16 @@ test: setup ## all environments, then every test
 	@start=$$(date +%s); .venv/bin/python -m pytest $(PYTEST_ARGS); status=$$?; \
 	  echo "[test] tests: $$(($$(date +%s) - start)) s"; exit $$status
 
+test-slow: setup side-serve ## the tests that make test leaves out for their time
+	@.venv/bin/python -m pytest -m slow $(PYTEST_ARGS)
+
 lint: setup ## ruff and the floors
 	@.venv/bin/ruff check . && .venv/bin/lint-imports
+
+assets: side-blender ## render, train and cut what ships in the package: about an hour and a half on two cores
+	@$(EDGEKIT) render nano --out runs/render/nano
+	@$(EDGEKIT) render nano-drives --out runs/render/nano-drives
+	@$(EDGEKIT) distill nano-teacher --out runs/distill/nano-teacher
+	@.venv/bin/python -m edgekit.assets.make --teacher runs/distill/nano-teacher --frames runs/render/nano --drives runs/render/nano-drives
+	@$(EDGEKIT) render nano-gate --out runs/render/nano-gate
+	@$(EDGEKIT) evaluate gate model=runs/distill/nano-teacher dataset=runs/render/nano-gate --out runs/evaluate/nano-gate

@@ -48,8 +48,12 @@ def peak_memory_mb() -> float:
 
 
 def size_mb(folder: Path) -> float:
-    """MB (10^6 bytes) of a model's files on disk."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    """MB (10^6 bytes) of what runs: a Checkpoint's or Bundle's own files.
+
+    What lies in folders beside them does not run: the student before, an adapter, another layout of
+    the same weights, golden frames.
+    """
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) / 1e6
 
 
 def timing(

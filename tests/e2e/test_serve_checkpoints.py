@@ -16,7 +16,7 @@ from tests.e2e.serving import (
     write_dataset,
 )
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]  # starts vLLM three times; make test starts it once
 openai = pytest.importorskip("openai")
 
 
