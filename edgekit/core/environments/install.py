@@ -37,7 +37,9 @@ def install(want: Wanted, python: Path, log: Path) -> None:
                 break  # another index would fail the same way
     # The last index's first tool: uv where there is one, whose account of a conflict is the clearer.
     why, do = told[-1] if len(told) == 1 or not uv else told[-2]
-    raise UserError(f"edgekit setup {want.name}: the packages could not be installed", why, f"{do} (log: {log})")
+    raise UserError(
+        f"edgekit setup {want.name}: the packages could not be installed", why, f"{do} (log: {log})"
+    )
 
 
 def _find_uv() -> str | None:
@@ -62,7 +64,12 @@ def _tee(command: list[str], environment: dict[str, str], log: Path) -> tuple[in
     """Runs it; its lines go to the screen and to the log as they come."""
     lines = []
     running = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
     with open(log, "a") as file:
         for line in running.stdout:
