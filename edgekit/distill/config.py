@@ -16,14 +16,11 @@ class Student(Config):
 
     nano: a new model of these sizes; shrink: the teacher with fewer decoder layers, the known
     layer-dropping start (DistilBERT, Sanh et al. 2019); checkpoint: the recipe's ``student_from``.
-    fresh_decoder, with shrink: the layers' weights are drawn anew, so that only the vision tower is the
-    teacher's and the student has yet to learn the task.
     """
 
     kind: Literal["nano", "shrink", "checkpoint"] = "shrink"
     nano: NanoConfig = Field(default_factory=NanoConfig)
     decoder_layers: list[int] = [0, 3]
-    fresh_decoder: bool = False
 
 
 class Loss(Config):

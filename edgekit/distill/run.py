@@ -19,7 +19,7 @@ from edgekit.distill.losses import common_vocabulary
 from edgekit.distill.study import study
 from edgekit.distill.trainer import Trainer
 from edgekit.models.checkpoint import Loaded, load_checkpoint, save_checkpoint
-from edgekit.models.nano import build_nano, initialise, shrink
+from edgekit.models.nano import build_nano, shrink
 from edgekit.models.tokenizer import NANO_TOKENIZER, grammar_of, nano_tokenizer
 
 
@@ -76,15 +76,8 @@ def _student(config: DistillConfig, run: Run, teacher: Loaded | None, contract: 
         require_same(student.contract, contract, f"student {config.student_from}")
         return student
     if kind == "shrink":
-        fresh = config.student.fresh_decoder
-        run.say(
-            f"student: the teacher's vision tower and {'new ' if fresh else 'its '}decoder layers "
-            f"{config.student.decoder_layers}"
-        )
-        model = shrink(teacher.model, config.student.decoder_layers)
-        if fresh:
-            initialise(model, config.seed, decoder_only=True)
-        return replace(teacher, model=model)
+        run.say(f"student: the teacher's vision tower and its decoder layers {config.student.decoder_layers}")
+        return replace(teacher, model=shrink(teacher.model, config.student.decoder_layers))
     tokenizer = nano_tokenizer()
     model = build_nano(config.student.nano, config.seed)
     return Loaded(model, tokenizer, contract, grammar_of(tokenizer), "nano")

@@ -123,8 +123,8 @@ def build_nano(config: NanoConfig | None = None, seed: int = 0) -> Qwen2_5_VLFor
 _INTO_STREAM = re.compile(r"(o_proj|down_proj|attn\.proj)\.weight$")
 
 
-def initialise(model: Qwen2_5_VLForConditionalGeneration, seed: int, decoder_only: bool = False) -> None:
-    """Random weights for narrow nets, in place; ``decoder_only`` leaves the vision tower as it is.
+def initialise(model: Qwen2_5_VLForConditionalGeneration, seed: int) -> None:
+    """Random weights for narrow nets, in place.
 
     The library's N(0, 0.02²) suits widths in the thousands; at 256 it starves the signal. Here:
     weights N(0, 1/fan_in), those that write into the residual stream divided by √(2·blocks)
@@ -137,8 +137,6 @@ def initialise(model: Qwen2_5_VLForConditionalGeneration, seed: int, decoder_onl
     text, vision = model.config.text_config, model.config.vision_config
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if decoder_only and "visual" in name:
-                continue
             if weight.dim() < 2:
                 weight.fill_(0.0 if name.endswith("bias") else 1.0)
                 continue
