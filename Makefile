@@ -37,8 +37,9 @@ lint: setup ## ruff and the floors
 
 assets: side-blender ## render, train and cut what ships in the package: about an hour and a half on two cores
 	@$(EDGEKIT) render nano --out runs/render/nano
+	@$(EDGEKIT) render nano-gate --out runs/render/nano-gate
 	@$(EDGEKIT) render nano-drives --out runs/render/nano-drives
 	@$(EDGEKIT) distill nano-teacher --out runs/distill/nano-teacher
-	@.venv/bin/python -m edgekit.assets.make --teacher runs/distill/nano-teacher --frames runs/render/nano --drives runs/render/nano-drives
-	@$(EDGEKIT) render nano-gate --out runs/render/nano-gate
 	@$(EDGEKIT) evaluate gate model=runs/distill/nano-teacher dataset=runs/render/nano-gate --out runs/evaluate/nano-gate
+	@.venv/bin/python -m edgekit.assets.make --teacher runs/distill/nano-teacher --frames runs/render/nano \
+	  --test-frames runs/render/nano-gate --drives runs/render/nano-drives

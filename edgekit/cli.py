@@ -15,11 +15,12 @@ import sys
 from pathlib import Path
 
 from edgekit import __version__
+from edgekit.core.alone import alone
 from edgekit.core.errors import EdgekitError, UserError, need_disk, suggestion
 from edgekit.core.guard import guarded
 from edgekit.core.places import shipped
-from edgekit.core.recipe import Config, dump_recipe, find_recipe, load_recipe
-from edgekit.core.run import open_input, start
+from edgekit.core.recipe import Config, Plan, dump_recipe, find_recipe, load_recipe
+from edgekit.core.run import Run, open_input, start
 
 # The road, in order. Learn one station and you know them all: verb = package = recipe folder.
 VERBS = {
@@ -87,20 +88,24 @@ def station(verb: str, rest: list[str]) -> None:
     plan = config.plan()
     need_disk(args.out or "runs", int(plan.disk_gb * 1e9), f"edgekit {verb}")
     run = start(verb, config, path.stem, args.out, args.force)
-    if run.complete:
-        print(f"[{verb}] already complete; --force runs it again", file=sys.stderr)
-        print(run.path)
-        return
+    with alone(run.path):
+        if run.complete:
+            print(f"[{verb}] already complete; --force runs it again", file=sys.stderr)
+        else:
+            do(verb, run, plan)
+    print(run.path)
+
+
+def do(verb: str, run: Run, plan: Plan) -> None:
     # Nothing to say about memory where it fits; where it does not, say so before it is spent.
     if plan.memory_gb > (free := free_memory_gb()):
         run.say(
             f"the plan asks for {plan.memory_gb:.1f} GB of memory, {free:.1f} GB are free: this may swap or be killed"
         )
     work = getattr(importlib.import_module(f"edgekit.{verb}.run"), verb)
-    work(config, run)
+    work(run.config, run)
     digest = run.finish()
     print(f"[{verb}] done: {run.path}  digest {digest[:16]}", file=sys.stderr)
-    print(run.path)
 
 
 def helper(verb: str, rest: list[str]) -> None:

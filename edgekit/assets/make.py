@@ -1,6 +1,7 @@
 """Makes the shipped assets from finished runs; `make assets` renders and trains those runs first.
 
-Each asset is a Run directory: recipe, ``out/`` and a manifest that names the run that it was cut from.
+Each asset is a Run directory: recipe, ``out/`` and a manifest that names the runs that it was cut from.
+What is not named stays as it is.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from edgekit import __version__
+from edgekit.core.contract import require_same
 from edgekit.core.errors import EdgekitError, UserError
 from edgekit.core.files import read_json, write_json
 from edgekit.core.progress import track
@@ -22,22 +25,30 @@ from edgekit.drives import open_drives, pack_drive
 
 HERE = Path(__file__).resolve().parent
 LIMIT_MB = 16.0  # all assets together, so that a clone and a wheel stay small
+QUALITY = 80  # of the sample's JPEGs, colour at full resolution: half the size of what render writes
 CRF = 24  # of the drives' video: what a recorder keeps, and the lamps keep their colour
 
 
 def main(argv: list[str] | None = None) -> int:
     tool = argparse.ArgumentParser(prog="python -m edgekit.assets.make", description=__doc__)
-    tool.add_argument("--teacher", required=True, help="a run of distill")
-    tool.add_argument("--frames", required=True, help="a run of render, in poses")
-    tool.add_argument("--drives", required=True, help="a run of render, in drives")
-    tool.add_argument("--train", type=int, default=54, help="train frames of the sample")
-    tool.add_argument("--test", type=int, default=52, help="test frames of the sample")
+    tool.add_argument("--teacher", help="a run of distill")
+    tool.add_argument("--frames", help="a run of render, in poses: the sample's train frames")
+    tool.add_argument("--test-frames", help="another, of other scenes: its test frames")
+    tool.add_argument("--drives", help="a run of render, in drives")
+    tool.add_argument("--train", type=int, default=36, help="train frames of the sample")
+    tool.add_argument("--test", type=int, default=192, help="test frames of the sample")
     tool.add_argument("--count", type=int, default=10, help="drives")
     args = tool.parse_args(argv)
     try:
-        teacher(open_input(args.teacher))
-        sample(open_input(args.frames), {"train": args.train, "test": args.test})
-        drives(open_input(args.drives), args.count)
+        if bool(args.frames) != bool(args.test_frames):
+            tool.error("--frames and --test-frames make the sample together")
+        if args.teacher:
+            teacher(open_input(args.teacher))
+        if args.frames:
+            frames, test_frames = open_input(args.frames), open_input(args.test_frames)
+            sample([(frames, "train", args.train), (test_frames, "test", args.test)])
+        if args.drives:
+            drives(open_input(args.drives), args.count)
         size = sum(p.stat().st_size for p in HERE.rglob("*") if p.is_file()) / 1e6
         if size > LIMIT_MB:
             raise UserError(
@@ -61,19 +72,23 @@ def teacher(source: Input) -> None:
     _close("nano-teacher", source)
 
 
-def sample(source: Input, wanted: dict[str, int]) -> None:
+def sample(wanted: list[tuple[Input, str, int]]) -> None:
     """A few frames of every scene, evenly: images and rows, without the class ids."""
-    data = open_dataset(source.out)
-    facts = {k: data.info[k] for k in ("renderer", "licence", "prompt") if k in data.info}
-    writer = DatasetWriter(_fresh("sample"), data.contract, **facts)
-    for split, count in wanted.items():
+    opened = [(open_dataset(source.out), split, count) for source, split, count in wanted]
+    first = opened[0][0]
+    for data, _, _ in opened[1:]:
+        require_same(data.contract, first.contract, f"{data.root} beside {first.root}")
+    facts = {k: first.info[k] for k in ("renderer", "licence", "prompt") if k in first.info}
+    writer = DatasetWriter(_fresh("sample"), first.contract, **facts)
+    for data, split, count in opened:
         for row in spread(data.rows(split), count):
             target = writer.out / row.images[0]
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(data.image_path(row), target)  # the stored bytes: no second JPEG
+            with Image.open(data.image_path(row)) as image:
+                image.save(target, "JPEG", quality=QUALITY, subsampling=0)
             writer.add(split, row)
     writer.finish()
-    _close("sample", source)
+    _close("sample", *(source for source, _, _ in wanted))
 
 
 def spread(rows: list[Sample], count: int) -> list[Sample]:
@@ -106,15 +121,16 @@ def _fresh(name: str) -> Path:
     return folder / "out"
 
 
-def _close(name: str, source: Input) -> None:
-    """The recipe of the run that it was cut from, and a manifest that names that run."""
+def _close(name: str, *sources: Input) -> None:
+    """The recipe of the (first) run that it was cut from, and a manifest that names all of them."""
     folder = HERE / name
-    if source.manifest is None:
-        raise UserError(
-            f"assets: {source.path} is not a complete run", "it has no manifest", "finish it first"
-        )
-    shutil.copyfile(source.path / "recipe.yaml", folder / "recipe.yaml")
-    whole = read_json(source.path / "manifest.json")
+    for source in sources:
+        if source.manifest is None:
+            raise UserError(
+                f"assets: {source.path} is not a complete run", "it has no manifest", "finish it first"
+            )
+    shutil.copyfile(sources[0].path / "recipe.yaml", folder / "recipe.yaml")
+    whole = read_json(sources[0].path / "manifest.json")
     write_json(
         folder / "manifest.json",
         {
@@ -122,7 +138,7 @@ def _close(name: str, source: Input) -> None:
             "verb": whole["verb"],
             "edgekit": __version__,
             "digest": digest_tree(folder / "out"),
-            "inputs": {"cut_from": [source.record()]},
+            "inputs": {"cut_from": [source.record() for source in sources]},
             "notes": ["cut by edgekit.assets.make", *whole["notes"]],
             "made_with": whole["made_with"],
         },

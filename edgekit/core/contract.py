@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from edgekit.core.errors import UserError
+from edgekit.core.files import read_json
 
 SCHEMA = "edgekit/contract/1"
 
@@ -76,3 +78,25 @@ def require_same(have: Contract, want: Contract, who: str) -> None:
             "; ".join(differ),
             "use data and model of one contract, or write the Dataset again at the other's size",
         )
+
+
+def read_contract(folder: str | Path) -> Contract:
+    """The contract that a Checkpoint or a Bundle carries. Raises UserError where there is none to read."""
+    path = Path(folder) / "contract.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: this is no Checkpoint or Bundle of edgekit",
+            "contract.json is not there, so how frames became numbers is unknown",
+            "name a Checkpoint that edgekit wrote, or save the model with edgekit.models.checkpoint.save_checkpoint",
+        )
+    try:
+        contract = Contract(**read_json(path))
+        if contract.schema_id != SCHEMA:
+            raise ValueError(f"schema_id is {contract.schema_id!r}")
+        return contract
+    except (ValueError, TypeError) as error:  # JSON's and pydantic's errors are ValueErrors
+        raise UserError(
+            f"{path}: not a contract that this edgekit reads",
+            str(error).replace("\n", " "),
+            f"it reads {SCHEMA}",
+        ) from None

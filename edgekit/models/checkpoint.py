@@ -15,7 +15,7 @@ import yaml
 from tokenizers import Tokenizer
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from edgekit.core.contract import SCHEMA, Contract
+from edgekit.core.contract import Contract, read_contract
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_json, write_bytes, write_json, write_text
 from edgekit.engine.slots import Grammar
@@ -184,28 +184,6 @@ def folder_name(folder: Path) -> str:
     """How a checkpoint is called in logs: the run's name where the folder is a run's out/."""
     folder = folder.resolve()
     return folder.parent.name if folder.name == "out" else folder.name
-
-
-def read_contract(folder: str | Path) -> Contract:
-    """A Checkpoint's preprocessing contract. Raises UserError where there is none to read."""
-    path = Path(folder) / "contract.json"
-    if not path.is_file():
-        raise UserError(
-            f"{folder}: this is no edgekit Checkpoint",
-            "contract.json is not there, so how frames became numbers is unknown",
-            "name a Checkpoint that edgekit wrote, or save the model with edgekit.models.checkpoint.save_checkpoint",
-        )
-    try:
-        contract = Contract(**read_json(path))
-        if contract.schema_id != SCHEMA:
-            raise ValueError(f"schema_id is {contract.schema_id!r}")
-        return contract
-    except (ValueError, TypeError) as error:  # JSON's and pydantic's errors are ValueErrors
-        raise UserError(
-            f"{path}: not a contract that this edgekit reads",
-            str(error).replace("\n", " "),
-            f"it reads {SCHEMA}",
-        ) from None
 
 
 def _config(folder: Path) -> dict:

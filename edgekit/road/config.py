@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from edgekit.core.errors import suggestion
 from edgekit.core.recipe import Config, Plan
 from edgekit.evaluate.config import Gate
 from edgekit.road.steps import check
@@ -16,7 +17,8 @@ class Step(Config):
 
     set: changes to the recipe (``key.sub: value``). reads: its inputs by key; a value names an
     earlier step (or a folder of it: ``distill/before``), ``package:NAME``, or a path. row: the name
-    of an evaluate step's row in the closing table.
+    of an evaluate step's row in the closing table; against: an earlier row that it is compared with,
+    frame by frame.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -25,6 +27,7 @@ class Step(Config):
     set: dict[str, Any] = {}
     reads: dict[str, str | list[str]] = {}
     row: str = ""
+    against: str = ""
 
     @model_validator(mode="after")
     def _verb(self) -> Step:
@@ -45,6 +48,16 @@ class RoadConfig(Config):
     gates: dict[str, Gate] = {}  # by row; a shortfall is told at the top, and stops nothing
     foreign: list[str] = []
     digests: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _rows(self) -> RoadConfig:
+        rows: list[str] = []
+        for step in self.steps:
+            if step.against and step.against not in rows:
+                why = suggestion(step.against, rows) if rows else "no step before it has a row"
+                raise ValueError(f"step {step.name}: against {step.against!r} is no earlier row; {why}")
+            rows += [step.row] if step.row else []
+        return self
 
     @model_validator(mode="after")
     def _resolve(self) -> RoadConfig:

@@ -30,14 +30,16 @@ Rows = Sequence[tuple[str, Path]]
 
 def page(
     config: RoadConfig, written: Mapping[str, Path], manifests: Mapping[str, Any], rows: Rows,
-    short: Sequence[str], table: str, here: Path,
+    short: Sequence[str], compared: Sequence[str], table: str, here: Path,
 ) -> str:  # fmt: skip
-    """The whole page, to lie in ``here``. rows: (name, evaluate run); table: their table in markdown."""
+    """The whole page, to lie in ``here``. rows: (name, evaluate run); table: their table in markdown;
+    compared: a sentence for each pair of rows that was compared."""
     claim, _, lines = table.partition("\n")
     body = [
         "<h1>The road, walked</h1>",
         *(f"<p class=bad>Shortfall: {escape(text)}</p>" for text in short),
         f"<h2>{escape(claim)}</h2>", html_table(lines),
+        *(f"<p>{escape(text)}</p>" for text in compared),
         "<p class=soft>sMAPE: lower is better; all others: higher. Intervals and slices: each step's own report.</p>",
         "<h2>Steps</h2>", steps(config, written, manifests, here),
         "<h2>Frames: true, and seen by each model</h2>", frames(config, written, rows),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgekit.core.files import read_json, write_json, write_text
 from edgekit.core.run import Run
+from edgekit.evaluate.compare import compare
 from edgekit.evaluate.gate import missed
 from edgekit.evaluate.table import read_evaluation, table
 from edgekit.road.config import RoadConfig
@@ -20,6 +21,7 @@ def write_report(config: RoadConfig, written: Mapping[str, Path], run: Run) -> l
     manifests = {name: read_json(path / "manifest.json") for name, path in written.items()}
     rows = [(step.row, written[step.name]) for step in config.steps if step.row]
     short = shortfalls(config, rows)
+    compared = comparisons(config, written)
     told = table(rows, CLAIM) if rows else "no step measured anything (none has a row)\n"
     # The table holds speeds, so it is no part of the run's digest; the answers' metrics are.
     write_json(
@@ -28,11 +30,15 @@ def write_report(config: RoadConfig, written: Mapping[str, Path], run: Run) -> l
             "steps": {name: manifest["digest"] for name, manifest in manifests.items()},
             "notes": {name: manifest["notes"] for name, manifest in manifests.items() if manifest["notes"]},
             "metrics": {name: read_evaluation(path)[0]["overall"] for name, path in rows},
+            "comparisons": compared,
             "shortfalls": short,
         },
     )
-    write_text(run.out / "report.html", page(config, written, manifests, rows, short, told, run.out))
+    write_text(
+        run.out / "report.html", page(config, written, manifests, rows, short, compared, told, run.out)
+    )
     lines = [*(f"SHORTFALL {text}" for text in short), *([""] if short else []), *told.splitlines(), ""]
+    lines += [*compared, *([""] if compared else [])]
     lines += [f"page   {run.out / 'report.html'}"]
     lines += [f"video  {film}" for film in films(written)]
     return lines
@@ -47,6 +53,27 @@ def shortfalls(config: RoadConfig, rows: list[tuple[str, Path]]) -> list[str]:
             out.append(f"{row}: never measured")
             continue
         out += [f"{row}: {text}" for text in missed(gate, read_evaluation(measured[row])[0])]
+    return out
+
+
+def comparisons(config: RoadConfig, written: Mapping[str, Path]) -> list[str]:
+    """One line for every row that stands ``against`` another: the paired difference of the Averages."""
+    at = {step.row: written[step.name] for step in config.steps if step.row}
+    out = []
+    for step in config.steps:
+        if not step.against:
+            continue
+        paths = [at[name] / "out" / "predictions.jsonl" for name in (step.against, step.row)]
+        median = read_evaluation(at[step.row])[0].get("train_median_kmh")
+        both = compare(*paths, train_median_kmh=median)
+        average = both["average"]
+        span = average["interval"]
+        sure = f"95 % [{span[0]:+.3f}, {span[1]:+.3f}]" if span else "no interval: one scene"
+        share = f", {average['second'] / average['first']:.1%} of it" if average["first"] > 0 else ""
+        out.append(
+            f"{step.row} against {step.against}: Average {average['difference']:+.3f}{share}; "
+            f"{sure} over {both['scenes']} scenes, drawn alike for both"
+        )
     return out
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from edgekit.core.alone import dies_with_parent
 from edgekit.core.errors import UserError
 from edgekit.core.run import Run, start
 from edgekit.road.config import RoadConfig, Step
@@ -43,7 +44,7 @@ def road(config: RoadConfig, run: Run) -> None:
 def walk(step: Step, path: Path) -> None:
     """The run at ``path`` in a process of its own, so its memory goes back; Ctrl-C reaches it too."""
     command = [sys.executable, "-m", "edgekit", step.verb, str(path / "recipe.yaml"), "--out", str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=dies_with_parent())
     try:
         code = process.wait()
     except BaseException:

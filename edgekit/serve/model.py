@@ -1,15 +1,10 @@
-"""What is being served: which back end suits it, and the contract beside it."""
+"""What is being served: which back end suits it, and what must lie beside it."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from edgekit.core.contract import SCHEMA, Contract
 from edgekit.core.errors import UserError
-from edgekit.core.files import read_json
 
 
 def kind_of(asked: str, folder: Path) -> str:
@@ -46,23 +41,3 @@ def kind_of(asked: str, folder: Path) -> str:
                 "check the path, or convert the weights",
             )
     return found
-
-
-def read_contract(folder: Path) -> Contract:
-    """Raises UserError for a contract of another version, or one that is damaged."""
-    path = folder / "contract.json"
-    try:
-        data = read_json(path)
-        if data.get("schema_id") != SCHEMA:
-            raise UserError(
-                f"{path}: schema {data.get('schema_id')!r} is not read here",
-                f"this edgekit reads {SCHEMA}",
-                "use the edgekit that wrote it, or write the Checkpoint again",
-            )
-        return Contract(**data)
-    except (ValidationError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{path}: not a preprocessing contract",
-            str(error).replace("\n", " ")[:300],
-            "write the Checkpoint again",
-        ) from None

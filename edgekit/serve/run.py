@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from edgekit.core.contract import read_contract
 from edgekit.core.files import write_json
 from edgekit.core.run import Run
 from edgekit.serve.app import make_app
 from edgekit.serve.backend import Backend, InProcess
 from edgekit.serve.config import ServeConfig
 from edgekit.serve.listen import listen, read_token, stoppable, take_port
-from edgekit.serve.model import kind_of, read_contract
+from edgekit.serve.model import kind_of
 
 
 def serve(config: ServeConfig, run: Run) -> None:

@@ -7,7 +7,6 @@ process group afterwards, and the kernel sends the SIGTERM if this process itsel
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import httpx
 
+from edgekit.core.alone import dies_with_parent
 from edgekit.core.environments import python_of
 from edgekit.core.environments.contents import has_nvidia
 from edgekit.core.errors import UserError
@@ -104,7 +104,6 @@ class VllmProcess:
         # A socket's path is at most 107 bytes, so not below the run; mkdtemp lets only this user in.
         self.place = Path(tempfile.mkdtemp(prefix="edgekit-", dir="/tmp"))
         self.socket, self.log, self.settings = self.place / "vllm.sock", log, settings
-        prctl = ctypes.CDLL(None).prctl  # looked up before the fork
         with open(log, "ab") as output:
             self.log_start = output.tell()
             self.child = subprocess.Popen(
@@ -112,7 +111,7 @@ class VllmProcess:
                 env=environment(dict(os.environ), settings, gpu),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True,  # its own process group: Ctrl-C reaches us, not it
-                preexec_fn=lambda: prctl(1, signal.SIGTERM),  # PR_SET_PDEATHSIG
+                preexec_fn=dies_with_parent(),
             )  # fmt: skip
 
     def __enter__(self) -> VllmProcess:

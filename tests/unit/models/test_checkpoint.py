@@ -6,10 +6,11 @@ import torch
 from safetensors import safe_open
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
+from edgekit.core.contract import read_contract
 from edgekit.core.errors import UserError
 from edgekit.core.run import digest_tree
 from edgekit.engine.pixels import pixel_values
-from edgekit.models.checkpoint import load_checkpoint, read_contract, save_checkpoint
+from edgekit.models.checkpoint import load_checkpoint, save_checkpoint
 from edgekit.models.nano import WINDOWED, WINDOWED_CONTRACT, NanoConfig, build_nano
 
 
@@ -92,7 +93,7 @@ FLOAT8 = {"quant_method": "compressed-tensors", "format": "float-quantized"}
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda f: (f / "contract.json").unlink(), "no edgekit Checkpoint"),
+        (lambda f: (f / "contract.json").unlink(), "no Checkpoint or Bundle"),
         (lambda f: (f / "contract.json").write_text('{"schema_id": "edgekit/contract/1", "colour": 3}'), "colour"),
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "pickled weights"),
         (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is not there"),

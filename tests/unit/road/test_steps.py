@@ -67,6 +67,7 @@ def test_names_become_the_paths_that_steps_wrote(tmp_path):
         ([RENDER, {**SCORE, "reads": {"split": "test"}}], "'split' is no input of evaluate"),
         ([{**RENDER, "name": "Draw it"}], "name is not valid"),
         ([], "steps is not valid"),
+        ([RENDER, {**SCORE, "row": "one", "against": "two"}], "against 'two' is no earlier row"),
     ],
 )
 def test_mistakes(steps, says):

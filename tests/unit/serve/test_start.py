@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
-from edgekit.core.contract import Contract
+from edgekit.core.contract import Contract, read_contract
 from edgekit.core.errors import UserError
 from edgekit.serve.config import ServeConfig
 from edgekit.serve.listen import is_loopback, read_token, stoppable, take_port
-from edgekit.serve.model import kind_of, read_contract
+from edgekit.serve.model import kind_of
 
 
 @pytest.fixture
