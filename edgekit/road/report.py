@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgekit.core.files import read_json, write_json, write_text
 from edgekit.core.run import Run
@@ -22,6 +23,7 @@ def write_report(config: RoadConfig, written: Mapping[str, Path], run: Run) -> l
     rows = [(step.row, written[step.name]) for step in config.steps if step.row]
     short = shortfalls(config, rows)
     compared = comparisons(config, written)
+    said = [sentence(pair) for pair in compared]
     told = table(rows, CLAIM) if rows else "no step measured anything (none has a row)\n"
     # The table holds speeds, so it is no part of the run's digest; the answers' metrics are.
     write_json(
@@ -34,11 +36,9 @@ def write_report(config: RoadConfig, written: Mapping[str, Path], run: Run) -> l
             "shortfalls": short,
         },
     )
-    write_text(
-        run.out / "report.html", page(config, written, manifests, rows, short, compared, told, run.out)
-    )
+    write_text(run.out / "report.html", page(config, written, manifests, rows, short, said, told, run.out))
     lines = [*(f"SHORTFALL {text}" for text in short), *([""] if short else []), *told.splitlines(), ""]
-    lines += [*compared, *([""] if compared else [])]
+    lines += [*said, *([""] if said else [])]
     lines += [f"page   {run.out / 'report.html'}"]
     lines += [f"video  {film}" for film in films(written)]
     return lines
@@ -56,25 +56,27 @@ def shortfalls(config: RoadConfig, rows: list[tuple[str, Path]]) -> list[str]:
     return out
 
 
-def comparisons(config: RoadConfig, written: Mapping[str, Path]) -> list[str]:
-    """One line for every row that stands ``against`` another: the paired difference of the Averages."""
+def comparisons(config: RoadConfig, written: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """For every row that stands ``against`` another: both, and ``evaluate.compare`` of the two."""
     at = {step.row: written[step.name] for step in config.steps if step.row}
     out = []
     for step in config.steps:
-        if not step.against:
-            continue
-        paths = [at[name] / "out" / "predictions.jsonl" for name in (step.against, step.row)]
-        median = read_evaluation(at[step.row])[0].get("train_median_kmh")
-        both = compare(*paths, train_median_kmh=median)
-        average = both["average"]
-        span = average["interval"]
-        sure = f"95 % [{span[0]:+.3f}, {span[1]:+.3f}]" if span else "no interval: one scene"
-        share = f", {average['second'] / average['first']:.1%} of it" if average["first"] > 0 else ""
-        out.append(
-            f"{step.row} against {step.against}: Average {average['difference']:+.3f}{share}; "
-            f"{sure} over {both['scenes']} scenes, drawn alike for both"
-        )
+        if step.against:
+            pair = (at[name] / "out" / "predictions.jsonl" for name in (step.against, step.row))
+            median = read_evaluation(at[step.row])[0].get("train_median_kmh")
+            out.append({"row": step.row, "against": step.against, **compare(*pair, train_median_kmh=median)})
     return out
+
+
+def sentence(pair: Mapping[str, Any]) -> str:
+    """A comparison's Average in words."""
+    average, span = pair["average"], pair["average"]["interval"]
+    sure = f"95 % [{span[0]:+.3f}, {span[1]:+.3f}]" if span else "no interval from one scene"
+    share = f" ({average['second'] / average['first']:.1%} of it)" if average["first"] > 0 else ""
+    return (
+        f"{pair['row']} against {pair['against']}: Average {average['difference']:+.3f}{share}, "
+        f"{sure} over {pair['scenes']} scenes drawn alike for both"
+    )
 
 
 def films(written: Mapping[str, Path]) -> list[Path]:

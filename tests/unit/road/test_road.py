@@ -76,7 +76,7 @@ def test_a_walk_ends_in_a_table_with_shortfalls_first(dataset, tmp_path, monkeyp
     last = told[told.index("SHORTFALL") :]
     assert last.index("blind: average 0.000 < 0.5") < last.index(CLAIM) < last.index("| model")
     assert "gone: never measured" in last and "seeing: " not in last
-    pair = "seeing against blind: Average +0.667; 95 % [+0.667, +0.667] over 10 scenes"
+    pair = "seeing against blind: Average +0.667, 95 % [+0.667, +0.667] over 10 scenes"
     assert pair in last[last.index("| seeing") :]
     page = (run.out / "report.html").read_text()
     for part in (
