@@ -91,6 +91,8 @@ def station(verb: str, rest: list[str]) -> None:
     with alone(run.path):
         if run.complete:
             print(f"[{verb}] already complete; --force runs it again", file=sys.stderr)
+            if (summary := run.out / "summary.txt").is_file():
+                print(summary.read_text(), end="", file=sys.stderr)
         else:
             do(verb, run, plan)
     print(run.path)

@@ -21,33 +21,51 @@ def alone(folder: Path, patience_s: float = 15.0) -> Iterator[None]:
 
     Waits a little, for one that was just killed takes a moment to end. Raises UserError after that.
     """
-    with open(folder / "lock", "a+") as file:
-        until = time.monotonic() + patience_s
-        told = False
-        while True:
+    until, told = time.monotonic() + patience_s, False
+    while True:
+        with open(folder / "lock", "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
-            if time.monotonic() >= until:
-                raise UserError(
-                    f"{folder}: another process is writing this run",
-                    f"process {holder} has not ended within {patience_s:g} s",
-                    "let it finish or stop it, or choose another --out",
-                )
-            if not told:
-                print(f"{folder}: waiting for process {holder}, which is writing it", file=sys.stderr)
-                told = True
-            time.sleep(0.2)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+            else:
+                if _is_at(file, folder / "lock"):
+                    file.truncate(0)
+                    file.write(f"{os.getpid()}\n")
+                    file.flush()
+                    yield
+                    return
+                continue  # the folder was moved aside between the two: lock the new one
+        if time.monotonic() >= until:
+            raise UserError(
+                f"{folder}: another process is writing this run",
+                f"process {holder} has not ended within {patience_s:g} s",
+                "let it finish or stop it, or choose another --out",
+            )
+        if not told:
+            print(f"{folder}: waiting for process {holder}, which is writing it", file=sys.stderr)
+            told = True
+        time.sleep(0.2)
+
+
+def _is_at(file, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def dies_with_parent() -> Callable[[], None]:
-    """For Popen's preexec_fn: the child gets SIGTERM when its parent dies, even by SIGKILL (Linux)."""
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
-    return lambda: prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    """For Popen's preexec_fn: the child gets SIGTERM when its parent dies, even by SIGKILL (Linux).
+
+    To the kernel the parent is the *thread* that starts the child: start it from one that outlives it.
+    """
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # looked up before the fork
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it died before we asked: no signal will come
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return ask

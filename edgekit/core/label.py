@@ -144,7 +144,7 @@ def parse_answer(text: str) -> SceneLabel | None:
         return None
     try:
         raw = json.loads(text[start : end + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(raw, dict) or set(raw) != set(SLOTS):
         return None

@@ -45,10 +45,15 @@ class Plan(NamedTuple):
 
 
 class Config(BaseModel):
-    """A station's recipe, or a part of one. ``inputs`` names the keys that hold input directories."""
+    """A station's recipe, or a part of one.
+
+    inputs: the keys that hold input directories; operational: keys that change no byte of the
+    result (how many processes, how long to wait), so that a run can go on with others.
+    """
 
     model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
     inputs: ClassVar[tuple[str, ...]] = ()
+    operational: ClassVar[tuple[str, ...]] = ()
 
     def plan(self) -> Plan:
         """Memory, disk and time; stations with a cost override it."""
@@ -81,7 +86,7 @@ def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -
     """The typed config of a YAML file with ``key.sub=value`` overrides (values are YAML)."""
     try:
         raw = yaml.load(path.read_text(), _Yaml) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML", str(error).replace("\n", " "), "mend the file") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: not a recipe", f"the top is {type(raw).__name__}", "write key: value")
@@ -99,7 +104,13 @@ def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -
                 raise UserError(
                     f"override {override!r}", f"{part!r} holds a value, not a group", "check the key"
                 )
-        place[last] = yaml.load(value, _Yaml)
+        try:
+            place[last] = yaml.load(value, _Yaml)
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"override {override!r}: its value is not YAML", str(error).replace("\n", " "),
+                "quote it, or mend the brackets",
+            ) from None  # fmt: skip
     return build(kind, raw, str(path))
 
 

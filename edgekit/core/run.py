@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import sys
 import time
 from importlib import metadata
@@ -17,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from edgekit import __version__
+from edgekit.core.alone import alone
 from edgekit.core.errors import UserError
 from edgekit.core.files import append_jsonl, read_json, sha256_file, sha256_json, write_json, write_text
 from edgekit.core.places import asset
@@ -26,17 +28,20 @@ SCHEMA = "edgekit/run/1"
 
 # Left out of a run's digest: clocks, and renderings for people that hold clocks or codecs. A Drive's
 # video.mp4 is no such rendering: it is data that a station reads.
-_NOT_DIGESTED = {"timing.json"}
+_NOT_DIGESTED = {"timing.json", "summary.txt"}
 _MEDIA = {".mp4", ".webm", ".html", ".svg"}
 _DATA = {"video.mp4"}
 
 
-def digest_tree(folder: Path) -> str:
-    """sha256 over sorted (path, sha256) of the files below ``folder``, but for timing, media, reports."""
+def digest_tree(folder: Path, foreign: bool = False) -> str:
+    """sha256 over sorted (path, sha256) of the files below ``folder``, but for timing, media, reports.
+
+    foreign: a folder that edgekit did not write: its videos are the data, so media count.
+    """
     rows = []
     for path in sorted(folder.rglob("*")):
-        counts = path.name in _DATA or path.suffix not in _MEDIA and path.name not in _NOT_DIGESTED
-        if counts and path.is_file() and not path.name.startswith("."):
+        medium = path.suffix in _MEDIA and path.name not in _DATA and not foreign
+        if not medium and path.name not in _NOT_DIGESTED and path.is_file() and not path.name.startswith("."):
             rows.append((path.relative_to(folder).as_posix(), sha256_file(path)))
     return sha256_json(rows)
 
@@ -62,8 +67,10 @@ def open_input(path: str | Path) -> Input:
     if text.startswith("hub:"):
         return _from_hub(text.removeprefix("hub:"))
     folder = asset(text.removeprefix("package:")) if text.startswith("package:") else Path(text)
-    if folder.is_file():  # a single video, say
-        return Input(folder, folder, sha256_file(folder), None)
+    if folder.is_file():  # a single video, say, with its telemetry beside it
+        beside = [p for p in (folder, folder.with_name("telemetry.csv")) if p.is_file()]
+        digest = sha256_file(folder) if len(beside) == 1 else sha256_json([sha256_file(p) for p in beside])
+        return Input(folder, folder, digest, None)
     if not folder.is_dir():
         raise UserError(f"input {text}: there is no such directory", "nothing is there", "check the path")
     manifest = folder / "manifest.json"
@@ -82,7 +89,7 @@ def open_input(path: str | Path) -> Input:
             "it has no manifest.json",
             "run its station again: it resumes",
         )
-    return Input(folder, folder, digest_tree(folder), None)
+    return Input(folder, folder, digest_tree(folder, foreign=True), None)
 
 
 def _from_hub(name: str) -> Input:
@@ -105,10 +112,16 @@ def _from_hub(name: str) -> Input:
 class Run:
     """An open run directory; made by ``start``. Paths below ``out`` belong to the station."""
 
-    def __init__(self, verb: str, path: Path, config: Config, inputs: dict[str, list[Input]]):
+    def __init__(
+        self, verb: str, path: Path, config: Config, inputs: dict[str, list[Input]],
+        placed: bool = False, forced: bool = False,
+    ):  # fmt: skip
+        """placed: the caller chose ``path``; forced: the old run there was moved aside."""
         self.verb, self.path, self.config, self.inputs = verb, path, config, inputs
+        self.placed, self.forced = placed, forced
         self.out = path / "out"
         self.notes: list[str] = []
+        self.made_with: dict[str, str] = {}  # what a station adds to ``versions()`` in the manifest
         self._began = time.time()
 
     @property
@@ -140,12 +153,8 @@ class Run:
         self.say(f"note: {text}")
 
     def finish(self) -> str:
-        """Writes the manifest (last, by rename) and returns the run's digest."""
-        import shutil
-
+        """Writes the manifest (last, by rename), clears ``state`` and returns the run's digest."""
         digest = digest_tree(self.out)
-        if (self.path / "state").exists():
-            shutil.rmtree(self.path / "state")
         write_json(self.out / "timing.json", {"wall_s": round(time.time() - self._began, 2)}) if not (
             self.out / "timing.json"
         ).exists() else None
@@ -158,11 +167,15 @@ class Run:
                 "digest": digest,
                 "inputs": {k: [i.record() for i in v] for k, v in self.inputs.items()},
                 "notes": sorted(set(self.notes)),
-                "made_with": versions(),
+                "made_with": versions() | self.made_with,
             },
         )
         self.log("complete", digest=digest)
+        self.clear_state()  # only now: a kill before the manifest must find what resuming needs
         return digest
+
+    def clear_state(self) -> None:
+        shutil.rmtree(self.path / "state", ignore_errors=True)
 
 
 def versions() -> dict[str, str]:
@@ -189,11 +202,17 @@ def start(verb: str, config: Config, recipe_name: str, out: Path | None = None, 
             inputs[name] = [open_input(v) for v in (value if isinstance(value, list) else [value])]
     resolved = config.model_dump(mode="json")
     # Inputs count by content, not by place: a moved directory is the same input.
-    body = {k: v for k, v in resolved.items() if k not in config.inputs}
+    left_out = (*config.inputs, *config.operational)
+    body = {k: v for k, v in resolved.items() if k not in left_out}
     identity = sha256_json([body, {k: [i.digest for i in v] for k, v in inputs.items()}])
     path = out or Path("runs") / verb / f"{recipe_name}-{identity[:8]}"
     marker = path / "identity"
-    if path.exists() and any(path.iterdir()) and not marker.is_file():
+    if path.exists() and not path.is_dir():
+        raise UserError(
+            f"edgekit {verb}: {path} is not a directory", "a file is there", "choose another --out"
+        )
+    # A kill at the very first write leaves no more than a hidden half of the marker.
+    if path.exists() and any(p.name[0] != "." for p in path.iterdir()) and not marker.is_file():
         raise UserError(
             f"edgekit {verb}: {path} is not a run directory",
             "it holds files that edgekit did not write",
@@ -205,7 +224,8 @@ def start(verb: str, config: Config, recipe_name: str, out: Path | None = None, 
             for n in count()
             if not (free := path.with_name(f"{path.name}.old-{int(time.time()) + n}")).exists()
         )
-        path.rename(aside)
+        with alone(path):  # not from under a process that is writing it
+            path.rename(aside)
         print(f"[{verb}] moved the old run to {aside}", file=sys.stderr)
     if marker.is_file() and marker.read_text() != identity:
         raise UserError(
@@ -213,9 +233,12 @@ def start(verb: str, config: Config, recipe_name: str, out: Path | None = None, 
             f"its recipe or inputs differ (identity {marker.read_text()[:8]}, now {identity[:8]})",
             "choose another --out, or --force to move it aside",
         )
-    (path / "out").mkdir(parents=True, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
     write_text(marker, identity)
+    (path / "out").mkdir(exist_ok=True)
     write_text(path / "recipe.yaml", dump_recipe(config))
-    run = Run(verb, path, config, inputs)
+    run = Run(verb, path, config, inputs, placed=out is not None, forced=force)
+    if run.complete:
+        run.clear_state()  # killed between the two
     run.log("start", argv=json.dumps(sys.argv[1:]))
     return run

@@ -1,14 +1,16 @@
 """One writer to a run; and no orphan that goes on writing."""
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from edgekit.core.alone import alone
+from edgekit.core.alone import alone, dies_with_parent
 from edgekit.core.errors import UserError
 
 HOLD = """
@@ -59,10 +61,47 @@ def test_a_child_does_not_outlive_a_killed_parent():
     parent.wait()
     parent.stdout.close()
     until = time.monotonic() + 10
-    while time.monotonic() < until and os.path.exists(f"/proc/{child}"):
-        with open(f"/proc/{child}/stat") as stat:
-            if stat.read().rsplit(")", 1)[1].split()[0] == "Z":  # dead, and nobody has waited for it
-                break
+    while running(child) and time.monotonic() < until:
         time.sleep(0.05)
-    else:
-        assert not os.path.exists(f"/proc/{child}"), "it still runs"
+    assert not running(child)
+
+
+def running(process: int) -> bool:
+    """False also for one that is dead and that nobody has waited for."""
+    try:
+        with open(f"/proc/{process}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_child_whose_parent_died_before_it_asked_ends_itself(monkeypatch):
+    ask, asked = dies_with_parent(), []
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    monkeypatch.setattr(os, "kill", lambda *what: asked.append(what))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("looked up after the fork"))
+    process = os.fork()
+    if process == 0:
+        ask()
+        os._exit(0 if asked == [(os.getpid(), signal.SIGTERM)] else 1)
+    assert os.waitpid(process, 0)[1] == 0
+
+
+def test_who_waits_for_a_run_that_is_moved_aside_locks_the_new_one(tmp_path):
+    """What --force does: the folder moves, with the lock that others wait for."""
+    place = tmp_path / "run"
+    place.mkdir()
+    held = []
+
+    def wait():
+        with alone(place, 20):
+            held.append((place / "lock").read_text())
+
+    with alone(place):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.5)
+        place.rename(tmp_path / "aside")
+        place.mkdir()
+    waiting.join(20)
+    assert held == [f"{os.getpid()}\n"] and (place / "lock").exists()

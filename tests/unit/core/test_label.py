@@ -107,3 +107,7 @@ def test_the_schema_is_the_vocabulary():
     schema = json_schema()
     assert {k: tuple(v["enum"]) for k, v in schema["properties"].items()} == SLOTS
     assert set(TASK_OF) == set(SLOTS)
+
+
+def test_an_answer_nested_without_end_does_not_parse():
+    assert parse_answer('{"light":' + "[" * 100_000 + "}") is None

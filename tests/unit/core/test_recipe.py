@@ -76,6 +76,7 @@ def test_the_resolved_recipe_repeats_the_run(recipe):
         ("a: [", [], ["not YAML"]),
         ("", ["steps"], ["is not key=value"]),
         ("", ["=3"], ["is not key=value"]),
+        ("", ["word=[1"], ["its value is not YAML"]),
         ("word: a", ["word.deep=3"], ["'word' holds a value, not a group"]),
     ],
 )
@@ -85,6 +86,12 @@ def test_mistakes_are_told_in_words(recipe, text, overrides, says):
     assert len(str(caught.value).splitlines()) == 3
     for part in says:
         assert part in str(caught.value)
+
+
+def test_a_recipe_that_is_no_text_is_told_in_words(tmp_path):
+    (tmp_path / "r.yaml").write_bytes(b"word: \xff\xfe")
+    with pytest.raises(UserError, match="not YAML"):
+        load_recipe(Probe, tmp_path / "r.yaml")
 
 
 def test_build_counts_the_other_problems():

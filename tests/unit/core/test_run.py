@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 
+from edgekit.core.alone import alone
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_json, read_jsonl
 from edgekit.core.recipe import Config, load_recipe
@@ -13,8 +14,10 @@ from edgekit.core.run import digest_tree, open_input, start
 
 class ProbeConfig(Config):
     inputs: ClassVar[tuple[str, ...]] = ("data",)
+    operational: ClassVar[tuple[str, ...]] = ("workers",)
     data: list[str] = []
     number: int = 1
+    workers: int = 1
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +52,69 @@ def test_the_same_recipe_on_the_same_inputs_is_the_same_directory(tmp_path):
     again = start("probe", ProbeConfig(), "r")
     assert again.path == run.path and (again.state / "half").read_text() == "kept"
     assert start("probe", ProbeConfig(number=2), "r").path != run.path
+
+
+def test_a_run_is_not_moved_from_under_its_writer(tmp_path, monkeypatch):
+    run = start("probe", ProbeConfig(), "r", tmp_path / "placed")
+    monkeypatch.setattr("edgekit.core.run.alone", lambda path: alone(path, 0.1))
+    with alone(run.path), pytest.raises(UserError, match="another process is writing"):
+        start("probe", ProbeConfig(), "r", run.path, force=True)
+
+
+def test_killed_while_it_finishes_it_can_still_resume(tmp_path, monkeypatch):
+    run = start("probe", ProbeConfig(), "r", tmp_path / "placed")
+    (run.state / "half").write_text("x")
+
+    def dies(path, value):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("edgekit.core.run.write_json", dies)
+        run.finish()
+    assert not run.complete and (run.state / "half").exists()
+    run.finish()
+    (run.path / "state").mkdir()  # killed after the manifest
+    assert start("probe", ProbeConfig(), "r", run.path).complete and not (run.path / "state").exists()
+
+
+def test_a_kill_at_the_first_write_is_forgiven_and_a_file_is_refused(tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".identity.x.part").write_text("")
+    assert start("probe", ProbeConfig(), "r", tmp_path / "new").path.is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is not a directory"):
+        start("probe", ProbeConfig(), "r", tmp_path / "file")
+
+
+def test_a_run_goes_on_with_other_operational_keys(tmp_path):
+    run = start("probe", ProbeConfig(), "r", tmp_path / "placed")
+    (run.state / "half").write_text("kept")
+    again = start("probe", ProbeConfig(workers=8), "r", tmp_path / "placed")
+    assert (again.state / "half").read_text() == "kept" and again.config.workers == 8
+    assert start("probe", ProbeConfig(), "r").path == start("probe", ProbeConfig(workers=8), "r").path
+
+
+def test_what_a_station_was_made_with_and_where_it_was_put_is_known(tmp_path):
+    run = start("probe", ProbeConfig(), "r", tmp_path / "placed", force=True)
+    assert run.placed and run.forced
+    assert not start("probe", ProbeConfig(), "r").placed
+    run.made_with["bpy"] = "5.0.1"
+    run.finish()
+    assert read_json(run.path / "manifest.json")["made_with"]["bpy"] == "5.0.1"
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_a_foreign_video_counts_and_so_does_the_telemetry_beside_it(tmp_path, single):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"one")
+    what, digests = folder / "a.mp4" if single else folder, set()
+    digests.add(open_input(what).digest)
+    (folder / "a.mp4").write_bytes(b"two")
+    digests.add(open_input(what).digest)
+    (folder / "telemetry.csv").write_text("t_s,speed_mps\n0,1\n")
+    digests.add(open_input(what).digest)
+    assert len(digests) == 3
 
 
 def test_inputs_count_by_content_not_by_place(tmp_path):
