@@ -22,12 +22,19 @@ def main():
         )
         return 2
     from edgekit.core.errors import EdgekitError
+    from edgekit.core.guard import translate
 
     try:
         print(setup(), file=sys.stderr)
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        known = translate(error)  # a full disk
+        if known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
+        return known.exit_code
     except KeyboardInterrupt:
         print("stopped; run the same command again to resume", file=sys.stderr)
         return 130
@@ -56,8 +63,12 @@ def setup():
     if python.exists() and stamp.is_file() and read_json(stamp).get("wanted") == wanted:
         return f"[setup] main: already there, in {venv}"
     began = time.time()
-    need_disk(root, DISK_BYTES if not python.exists() else DISK_BYTES // 10, "make setup")
-    if not python.exists():
+    whole = python.exists() and (stamp.is_file() or has_pip(python))
+    need_disk(
+        root, DISK_BYTES // 10 if whole else DISK_BYTES, "make setup",
+        "free some space there, or move the checkout to another disk",
+    )  # fmt: skip
+    if not whole:
         make_venv(venv)
     stamp.unlink(missing_ok=True)
     want = Wanted(
@@ -69,13 +80,25 @@ def setup():
     return f"[setup] main: ready after {time.time() - began:.0f} s, in {venv}"
 
 
+def has_pip(python):
+    """Whether the venv was made to its end: its interpreter comes first, pip last."""
+    import subprocess
+
+    try:
+        return subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
 def make_venv(venv):
-    """``python -m venv``. Raises UserError where Debian left the module out."""
+    """``python -m venv``, over what a stopped one left. Raises UserError where Debian left the module out."""
     import subprocess
 
     from edgekit.core.errors import UserError
 
-    made = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True)
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", str(venv)], capture_output=True, text=True
+    )
     if made.returncode:
         lines = (made.stdout + made.stderr).strip().splitlines() or ["no output"]
         raise UserError(

@@ -1,7 +1,8 @@
 """Makes the shipped assets from finished runs; `make assets` renders and trains those runs first.
 
-Each asset is a Run directory: recipe, ``out/`` and a manifest that names the runs that it was cut from.
-What is not named stays as it is.
+Each asset is a Run directory: recipe, ``out/`` and a manifest that names the runs that it was cut from
+and what the first of them was made from. What is not named stays as it is; the others are replaced
+when all of them are whole.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -42,20 +44,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if bool(args.frames) != bool(args.test_frames):
             tool.error("--frames and --test-frames make the sample together")
-        if args.teacher:
-            teacher(open_input(args.teacher))
-        if args.frames:
-            frames, test_frames = open_input(args.frames), open_input(args.test_frames)
-            sample([(frames, "train", args.train), (test_frames, "test", args.test)])
-        if args.drives:
-            drives(open_input(args.drives), args.count)
-        size = sum(p.stat().st_size for p in HERE.rglob("*") if p.is_file()) / 1e6
-        if size > LIMIT_MB:
-            raise UserError(
-                "assets: too large to ship",
-                f"{size:.1f} MB, the limit is {LIMIT_MB:.0f}",
-                "ask for fewer frames",
-            )
+        asked = (args.teacher, args.frames, args.test_frames, args.drives)
+        source = {path: _complete(path) for path in asked if path}
+        with tempfile.TemporaryDirectory(dir=HERE.parent, prefix=".assets-") as scratch:
+            fresh = Path(scratch) / "new"
+            fresh.mkdir()
+            if args.teacher:
+                teacher(source[args.teacher], fresh / "nano-teacher")
+            if args.frames:
+                parts = [(args.frames, "train", args.train), (args.test_frames, "test", args.test)]
+                sample([(source[path], split, count) for path, split, count in parts], fresh / "sample")
+            if args.drives:
+                drives(source[args.drives], args.count, fresh / "drives")
+            size = _swap(fresh, Path(scratch))
         print(f"assets: {size:.1f} MB in {HERE}", file=sys.stderr)
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -63,23 +64,49 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def teacher(source: Input) -> None:
+def _complete(path: str) -> Input:
+    source = open_input(path)
+    if source.manifest is None:
+        raise UserError(f"assets: {path} is not a complete run", "it has no manifest", "finish it first")
+    return source
+
+
+def _swap(fresh: Path, scratch: Path) -> float:
+    """The new assets in the place of the old; returns the size of all in MB. Raises UserError before."""
+    names = [folder.name for folder in fresh.iterdir()]
+    kept = [p for p in HERE.iterdir() if p.name not in names]
+    files = [p for top in (fresh, *kept) for p in (top, *top.rglob("*")) if p.is_file()]
+    size = sum(p.stat().st_size for p in files) / 1e6
+    if size > LIMIT_MB:
+        raise UserError(
+            "assets: too large to ship",
+            f"{size:.1f} MB, the limit is {LIMIT_MB:.0f}",
+            "ask for fewer frames",
+        )
+    for name in names:
+        if (HERE / name).exists():
+            (HERE / name).rename(scratch / name)
+        (fresh / name).rename(HERE / name)
+    return size
+
+
+def teacher(source: Input, folder: Path) -> None:
     """The Checkpoint alone: without the untrained one beside it."""
-    out = _fresh("nano-teacher")
+    out = _out(folder)
     for path in sorted(source.out.iterdir()):
         if path.is_file() and path.name != "timing.json":
             shutil.copyfile(path, out / path.name)
-    _close("nano-teacher", source)
+    _close(folder, source)
 
 
-def sample(wanted: list[tuple[Input, str, int]]) -> None:
+def sample(wanted: list[tuple[Input, str, int]], folder: Path) -> None:
     """A few frames of every scene, evenly: images and rows, without the class ids."""
     opened = [(open_dataset(source.out), split, count) for source, split, count in wanted]
     first = opened[0][0]
     for data, _, _ in opened[1:]:
         require_same(data.contract, first.contract, f"{data.root} beside {first.root}")
     facts = {k: first.info[k] for k in ("renderer", "licence", "prompt") if k in first.info}
-    writer = DatasetWriter(_fresh("sample"), first.contract, **facts)
+    writer = DatasetWriter(_out(folder), first.contract, **facts)
     for data, split, count in opened:
         for row in spread(data.rows(split), count):
             target = writer.out / row.images[0]
@@ -88,7 +115,7 @@ def sample(wanted: list[tuple[Input, str, int]]) -> None:
                 image.save(target, "JPEG", quality=QUALITY, subsampling=0)
             writer.add(split, row)
     writer.finish()
-    _close("sample", *(source for source, _, _ in wanted))
+    _close(folder, *(source for source, _, _ in wanted))
 
 
 def spread(rows: list[Sample], count: int) -> list[Sample]:
@@ -107,28 +134,27 @@ def spread(rows: list[Sample], count: int) -> list[Sample]:
     return sorted(out[:count], key=lambda row: row.id)
 
 
-def drives(source: Input, count: int) -> None:
-    out = _fresh("drives")
-    for drive in track(list(open_drives(source.out))[:count], "packing", unit="drive"):
+def drives(source: Input, count: int, folder: Path) -> None:
+    found = open_drives(source.out)[:count]
+    if not found:
+        raise UserError(
+            f"assets: {source.path} holds no drives",
+            f"the first {count} are asked for",
+            "name a run of drives",
+        )
+    out = _out(folder)
+    for drive in track(found, "packing", unit="drive"):
         pack_drive(drive.root, out / "drives" / drive.info.id, crf=CRF)
-    _close("drives", source)
+    _close(folder, source)
 
 
-def _fresh(name: str) -> Path:
-    folder = HERE / name
-    shutil.rmtree(folder, ignore_errors=True)
+def _out(folder: Path) -> Path:
     (folder / "out").mkdir(parents=True)
     return folder / "out"
 
 
-def _close(name: str, *sources: Input) -> None:
+def _close(folder: Path, *sources: Input) -> None:
     """The recipe of the (first) run that it was cut from, and a manifest that names all of them."""
-    folder = HERE / name
-    for source in sources:
-        if source.manifest is None:
-            raise UserError(
-                f"assets: {source.path} is not a complete run", "it has no manifest", "finish it first"
-            )
     shutil.copyfile(sources[0].path / "recipe.yaml", folder / "recipe.yaml")
     whole = read_json(sources[0].path / "manifest.json")
     write_json(
@@ -138,7 +164,7 @@ def _close(name: str, *sources: Input) -> None:
             "verb": whole["verb"],
             "edgekit": __version__,
             "digest": digest_tree(folder / "out"),
-            "inputs": {"cut_from": [source.record() for source in sources]},
+            "inputs": {**whole["inputs"], "cut_from": [source.record() for source in sources]},
             "notes": ["cut by edgekit.assets.make", *whole["notes"]],
             "made_with": whole["made_with"],
         },

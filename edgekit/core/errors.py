@@ -46,7 +46,9 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
-def need_disk(path, needed_bytes: int, what: str) -> None:
+def need_disk(
+    path, needed_bytes: int, what: str, do: str = "free some space, or choose another place with --out"
+) -> None:
     """Raises UserError before a costly step when the disk under ``path`` has too little room."""
     import shutil
     from pathlib import Path
@@ -59,5 +61,5 @@ def need_disk(path, needed_bytes: int, what: str) -> None:
         raise UserError(
             f"{what}: not enough disk under {path}",
             f"{needed_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free",
-            "free some space, or choose another place with --out",
+            do,
         )

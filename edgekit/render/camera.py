@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 Point = tuple[float, float, float]
+HEIGHT_M = 1.4  # of the ego camera above the road
 
 
 @dataclass(frozen=True)

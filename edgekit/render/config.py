@@ -1,6 +1,6 @@
 """What one may ask of the render station. Light: no bpy, no numpy."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -16,7 +16,10 @@ class Strict(Config):
 
 
 class Shares(Strict):
-    """How often each case is drawn. The first seven exclude one another and sum to 1."""
+    """How often each case is drawn. The first six exclude one another and sum to 1.
+
+    A drive uses the others alone: its stories take the place of the first six.
+    """
 
     beyond: float = Field(0.30, ge=0, le=1)  # junction passed, open road ahead
     bare: float = Field(0.10, ge=0, le=1)  # junction ahead, no traffic light
@@ -44,6 +47,13 @@ class Passes(Strict):
 
 
 class RenderConfig(Strict):
+    operational: ClassVar[tuple[str, ...]] = (
+        "workers",
+        "frames_per_worker",
+        "frame_timeout_s",
+        "failed_scenes_max",
+        "blender_python",
+    )
     scenes: int = Field(2, ge=1, le=100_000)
     seed: int = Field(1, ge=0)  # scene i has seed + i
     mode: Literal["poses", "drive"] = "poses"

@@ -12,9 +12,11 @@ from edgekit.core.label import TASKS, SceneLabel
 from edgekit.render.camera import Camera
 from edgekit.render.classes import CLASSES, INSTANCES, NAMES
 from edgekit.render.rules import Facts, recommended_speed
+from edgekit.render.town import zebra_bands
 
 CROSSROAD_M = 50.0  # SceneLabel v1
 ROAD_THINGS_M = 35.0  # cones and barriers farther than this are not asked for
+BEHIND_M = 0.5  # what ends nearer than this is passed
 LAMP_PX, HEAD_PX, CONE_PX, BARRIER_PX = 9, 60, 20, 60  # fewer pixels than these: there, but not to be seen
 CONE_SIZE, BARRIER_SIZE = (0.42, 0.42, 0.75), (1.8, 0.1, 1.0)
 
@@ -39,13 +41,13 @@ def geometry(spec: dict[str, Any], frame: dict[str, Any], camera: Camera) -> dic
         lamp_px = round(junction["lens_m"] * camera.focal_px / (head["y"] - camera.y), 1)
         for h in junction["heads"]:
             _append(boxes, "head", camera.box((h["x"], h["y"], h["z"]), (0.72, 0.2, 3 * gap + 0.34)))
-    near = [(y - camera.y, x, y) for x, y in frame["cones"] if 0.5 < y - camera.y <= ROAD_THINGS_M]
+    near = [(y - camera.y, x, y) for x, y in frame["cones"] if BEHIND_M < y - camera.y <= ROAD_THINGS_M]
     if near:
         distances["cone_m"] = round(min(near)[0], 2)
         cone_px = round(CONE_SIZE[2] * camera.focal_px / min(near)[0], 1)
     for _, x, y in sorted(near):
         _append(boxes, "cone", camera.box((x, y, CONE_SIZE[2] / 2), CONE_SIZE))
-    if frame["barrier"] and 0.5 < frame["barrier"][1] - camera.y <= ROAD_THINGS_M:
+    if frame["barrier"] and BEHIND_M < frame["barrier"][1] - camera.y <= ROAD_THINGS_M:
         x, y = frame["barrier"]
         distances["barrier_m"] = round(y - camera.y, 2)
         _append(boxes, "barrier", camera.box((x, y, 0.5), BARRIER_SIZE))
@@ -57,8 +59,13 @@ def _append(boxes: list[dict[str, Any]], name: str, box: list[float] | None) -> 
         boxes.append({"class": name, "box": box})
 
 
+def zebra_ahead(junction: dict[str, Any], y: float) -> bool:
+    """Whether a zebra lies before a camera at ``y`` (m): also once the stop line is passed."""
+    return any(far - y > BEHIND_M and near - y <= CROSSROAD_M for near, far in zebra_bands(junction))
+
+
 def label_of(
-    spec: dict[str, Any], frame: dict[str, Any], distances: dict[str, Any]
+    spec: dict[str, Any], frame: dict[str, Any], distances: dict[str, Any], zebra: bool
 ) -> tuple[dict[str, str], list[str]]:
     """(slots, names of the speed rules used): what is there, seen or not."""
     crossroad = distances["stop_line_m"] is not None
@@ -87,7 +94,7 @@ def label_of(
         "cones": "yes" if cones else "no",
         "obstacle": "barrier" if barrier else "none",
         "crossroad": "yes" if crossroad else "no",
-        "zebra": "yes" if crossroad and spec["junction"]["zebra"] else "no",
+        "zebra": "yes" if zebra else "no",
     }
     return slots, used
 
@@ -104,12 +111,17 @@ def truth_of(
     """Label, visibility, distances, boxes of a frame. Without `ids` all counts as seen."""
     facts = geometry(spec, frame, camera)
     distances, pixels = facts["distances"], {}
+    zebra = zebra_ahead(spec["junction"], camera.y)
     if ids is not None:
         pixels = pixels_by_class(ids)
         for name in ("cone", "barrier"):  # not one pixel: for a camera it is not there
             if not pixels.get(name):
                 distances[f"{name}_m"] = None
-    slots, used = label_of(spec, frame, distances)
+                facts["boxes"] = [box for box in facts["boxes"] if box["class"] != name]
+        if not pixels.get("cone"):
+            facts["cone_px"] = None
+        zebra = zebra and "zebra" in pixels
+    slots, used = label_of(spec, frame, distances, zebra)
     visible = {task: True for task in TASKS}
     if ids is not None:
         if slots["light"] == "off":

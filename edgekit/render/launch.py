@@ -8,10 +8,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.environments import python_of
+from edgekit.core.environments import clean_environ, python_of
 from edgekit.core.errors import UserError
 
 WORKER = Path(__file__).parent / "worker" / "main.py"
@@ -37,7 +38,16 @@ def blender_python(asked: str) -> str:
 def bpy_version(python: str) -> str:
     """Asked of the environment's metadata, without importing bpy. Raises UserError when it is not there."""
     code = "from importlib.metadata import version as v; v('OpenEXR'); v('pillow'); print(v('bpy'))"
-    asked = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
+    try:
+        asked = subprocess.run(
+            [python, "-c", code], env=clean_environ(), capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:  # a folder, no program, one that hangs
+        raise UserError(
+            f"render: {python} does not run as a Python",
+            str(error),
+            "edgekit setup blender makes one; or mend blender_python or EDGEKIT_BLENDER_PYTHON",
+        ) from None
     if asked.returncode:
         raise UserError(
             "render: the Blender environment is not complete",
@@ -56,7 +66,7 @@ class Worker:
         if core is not None and hasattr(os, "sched_setaffinity"):
             command += ["--core", str(core)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
+            command, env=clean_environ(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
         )
         self._lines = selectors.DefaultSelector()
         self._lines.register(self.process.stdout, selectors.EVENT_READ)
@@ -75,6 +85,8 @@ class Worker:
                 return None
             chunk = os.read(self.process.stdout.fileno(), 65536)
             if not chunk:
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(1)  # its pipe closes a moment before its exit code is known
                 return None
             self._partial += chunk
         line, _, self._partial = self._partial.partition(b"\n")
@@ -85,7 +97,8 @@ class Worker:
         self.process.kill()
         self.process.wait()
         self._lines.close()
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # an order that a dead worker did not take is flushed once more
+            self.process.stdin.close()
         self.process.stdout.close()
         self._log.close()
 

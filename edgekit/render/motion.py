@@ -4,12 +4,13 @@ import math
 import random
 from typing import Any
 
+from edgekit.render.camera import HEIGHT_M
 from edgekit.render.config import RenderConfig
 
-CAMERA_HEIGHT_M = 1.4
 STOP_SHORT_M = 2.6  # the camera comes to rest this far before the stop line, the head still in view
 STORIES = ("red", "red_then_green", "green", "yellow_then_red", "green", "off", "bare", "open")
 COMFORT, HARD, PULL = 2.0, 4.5, 1.5  # m/s2
+SWAY_PER_M = 0.075  # rad: the lateral sway goes with the road, so who stands does not slide
 
 
 def light_at(story: str, step: float) -> str | None:
@@ -36,7 +37,7 @@ def drive_frames(cfg: RenderConfig, spec: dict[str, Any], rng: random.Random) ->
     sway, phase, dt = rng.uniform(0.05, 0.2), rng.uniform(0, 6.28), 1 / cfg.fps
     pitch = round(rng.uniform(1.2, 2.2), 2)
     oncoming_y, oncoming_v, lead = y + rng.uniform(40, 70), rng.uniform(7, 11), rng.random() < 0.4
-    frames = []
+    frames, start = [], y
     for k in range(cfg.frames_per_scene):
         t, state = k * dt, light_at(story, k / max(1, cfg.frames_per_scene))
         stops = [barrier[1] - 6.0] if barrier else []
@@ -45,13 +46,10 @@ def drive_frames(cfg: RenderConfig, spec: dict[str, Any], rng: random.Random) ->
         if gap > -1 and (state == "red" or state == "yellow" and speed**2 / 2 / max(gap, 0.1) < HARD):
             stops.append(junction["stop_y"] - STOP_SHORT_M)
         accel = _accel(speed, cruise, min(stops) - y if stops else None)
-        omega = 0.6
-        across, slope = (
-            sway * math.sin(omega * t + phase),
-            sway * omega * math.cos(omega * t + phase) / max(speed, 3.0),
-        )
+        at = SWAY_PER_M * (y - start) + phase
+        across, slope = sway * math.sin(at), sway * SWAY_PER_M * math.cos(at)
         yaw = -math.atan(slope)
-        yaw_rate = sway * omega**2 * math.sin(omega * t + phase) / max(speed, 3.0)
+        yaw_rate = across * SWAY_PER_M**2 * speed / (1 + slope**2)  # d(yaw)/dt
         movers = [
             {
                 "slot": 0,
@@ -77,7 +75,7 @@ def drive_frames(cfg: RenderConfig, spec: dict[str, Any], rng: random.Random) ->
                 "camera": {
                     "x": round(lane_x + across, 3),
                     "y": round(y, 3),
-                    "z": CAMERA_HEIGHT_M,
+                    "z": HEIGHT_M,
                     "yaw_deg": round(math.degrees(yaw), 3),
                     "pitch_deg": pitch,
                 },
@@ -116,6 +114,6 @@ def _on_the_road(
             for k in range(rng.randint(cfg.cones_min, cfg.cones_max))
         ]
     barrier = None
-    if story == "open" and rng.random() < 0.5 or story == "bare" and rng.random() < cfg.shares.barrier:
+    if story in ("open", "bare") and rng.random() < cfg.shares.barrier:
         barrier = [round(lane_x, 3), round(y + rng.uniform(26, 34), 3)]
     return cones, barrier

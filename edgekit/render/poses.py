@@ -9,13 +9,11 @@ import random
 from typing import Any
 
 from edgekit.core.errors import UserError
-from edgekit.render.camera import Camera
+from edgekit.render.camera import HEIGHT_M, Camera
 from edgekit.render.config import RenderConfig
 
 HEAD_NEAR_M, HEAD_FAR_M = 6.0, 19.0  # a 0.30 m lens is 19 px at 6 m and 6 px at 19 m (448 px, 60 degrees)
-STOP_MARGIN_M = 1.5  # closer to the stop line than this nobody could say whether it is passed
 CASES = ("beyond", "bare", "red", "yellow", "green", "off")
-CAMERA_HEIGHT_M = 1.4
 
 
 def pose_frames(cfg: RenderConfig, spec: dict[str, Any], rng: random.Random) -> list[dict[str, Any]]:
@@ -53,7 +51,7 @@ def _jittered(spec: dict[str, Any], rng: random.Random, y: float) -> dict[str, f
     return {
         "x": round(x, 3),
         "y": round(y, 3),
-        "z": CAMERA_HEIGHT_M,
+        "z": HEIGHT_M,
         "yaw_deg": round(rng.gauss(0, 1.0), 2),
         "pitch_deg": round(rng.uniform(1.0, 2.6), 2),
     }
@@ -69,8 +67,6 @@ def _approach(cfg: RenderConfig, spec: dict[str, Any], rng: random.Random) -> di
     head, gap = junction["heads"][0], junction["lens_gap_m"]
     for _ in range(1000):
         y = head["y"] - rng.uniform(HEAD_NEAR_M, HEAD_FAR_M)
-        if abs(y - junction["stop_y"]) < STOP_MARGIN_M:
-            continue
         pose = _jittered(spec, rng, y)
         camera = Camera(cfg.width, cfg.height, cfg.hfov_deg, **pose)
         margin = 1.2 * junction["lens_m"] / 2 * camera.focal_px / (head["y"] - y)

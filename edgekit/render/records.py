@@ -1,4 +1,4 @@
-"""One record a finished frame: its Dataset row and its truth, kept until the tables are written."""
+"""One record a finished frame: its Dataset row and its truth, made from the spec and the ids image."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgekit.core.files import read_json, write_json
 from edgekit.core.label import TASKS, SceneLabel
 from edgekit.dataset import Sample, TaskMark
 from edgekit.library import Prompt
@@ -27,10 +26,8 @@ def finished(out: Path, spec: Spec, frame: dict[str, Any]) -> bool:
     return all(os.path.exists(path) for path in files_of(out, spec, frame))
 
 
-def record_frame(
-    out: Path, records: Path, spec: Spec, frame: dict[str, Any], prompt: Prompt
-) -> dict[str, Any]:
-    """Writes and returns records/<stem>.json: {"split", "row", "truth"}."""
+def record_frame(out: Path, spec: Spec, frame: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
+    """{"split", "row", "truth"} of a finished frame."""
     with Image.open(out / "ids" / f"{frame['stem']}.png") as image:
         ids = np.asarray(image).astype(np.uint16)
     truth = truth_of(spec, frame, camera_of(spec, frame), ids)
@@ -52,7 +49,7 @@ def record_frame(
         speed_mps=frame["speed_mps"],
         tags=spec["conditions"]["tags"],
     )
-    record = {
+    return {
         "split": spec["split"],
         "row": sample.model_dump(mode="json"),
         "truth": {
@@ -64,10 +61,3 @@ def record_frame(
             **spec["conditions"],
         },
     }
-    write_json(records / f"{frame['stem']}.json", record)
-    return record
-
-
-def load_record(records: Path, frame: dict[str, Any]) -> dict[str, Any] | None:
-    path = records / f"{frame['stem']}.json"
-    return read_json(path) if path.exists() else None

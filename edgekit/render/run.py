@@ -1,47 +1,42 @@
 """The render station: scenes from seeds, frames from a Blender process, labels from geometry."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.errors import GateError
+from edgekit.core.errors import GateError, UserError
 from edgekit.core.files import write_text
 from edgekit.core.progress import bar
 from edgekit.core.run import Run
 from edgekit.library import default_prompt
 from edgekit.render.config import RenderConfig
 from edgekit.render.launch import blender_python, bpy_version, render_scenes
-from edgekit.render.records import finished, load_record, record_frame
-from edgekit.render.spec import sample_scene, spec_text
+from edgekit.render.records import files_of, finished, record_frame
+from edgekit.render.spec import Spec, sample_scene, spec_text
 from edgekit.render.tables import write_drive, write_tables
-
-TABLES_EVERY_S = 120  # a run that is still rendering can already be trained from
 
 
 def render(cfg: RenderConfig, run: Run) -> dict[str, Any]:
     """Renders what is missing below run.out and writes the Dataset (and Drives); returns the Dataset's info.
 
     Resumes: a frame whose files are there is not rendered again, and the specs depend on the recipe alone.
-    Raises UserError without a Blender environment, GateError when too many scenes fail.
+    Raises UserError without a Blender environment, or where another edgekit began the run; GateError
+    when too many scenes fail.
     """
     python = blender_python(cfg.blender_python)
     bpy, prompt = bpy_version(python), default_prompt(cfg.student_library)
-    out, kept = run.out, run.state / "records"
+    run.made_with["bpy"] = bpy
+    out = run.out
     _clear_leftovers(out)
     specs = [sample_scene(cfg, cfg.seed + k) for k in range(cfg.scenes)]
     by_path, orders, records = {}, [], {}
     for spec in specs:
-        path = out / "scenes" / f"{spec['scene']}.json"
-        if not path.exists():
-            write_text(path, spec_text(spec))
+        path = _scene_file(out, spec)
         by_path[str(path)] = spec
         missing = []
         for frame in spec["frames"]:
             if finished(out, spec, frame):
-                records[frame["stem"]] = load_record(kept, frame) or record_frame(
-                    out, kept, spec, frame, prompt
-                )
+                records[frame["stem"]] = record_frame(out, spec, frame, prompt)
             else:
                 missing.append(frame["index"])
         if missing:
@@ -51,22 +46,18 @@ def render(cfg: RenderConfig, run: Run) -> dict[str, Any]:
         f"{total} frames in {cfg.scenes} scenes, {len(records)} already there; "
         f"bpy {bpy}, {cfg.workers} worker(s)"
     )
-    cpu_s, last = [], time.monotonic()
+    cpu_s = []
 
     with bar("render", total, "frame", initial=len(records)) as shown:
 
         def on_line(order: dict[str, Any], line: dict[str, Any]) -> None:
-            nonlocal last
             if line["event"] != "frame":
                 return
             spec = by_path[order["spec"]]
-            records[line["stem"]] = record_frame(out, kept, spec, spec["frames"][line["index"]], prompt)
+            records[line["stem"]] = record_frame(out, spec, spec["frames"][line["index"]], prompt)
             cpu_s.append(line["cpu_s"])
             run.log("frame", stem=line["stem"], cpu_s=line["cpu_s"], wall_s=line["wall_s"])
             shown.update()
-            if time.monotonic() - last > TABLES_EVERY_S:
-                write_tables(out, cfg, list(records.values()), bpy, prompt)
-                last = time.monotonic()
 
         failed = render_scenes(
             orders,
@@ -79,6 +70,8 @@ def render(cfg: RenderConfig, run: Run) -> dict[str, Any]:
             int(cfg.failed_scenes_max * cfg.scenes),
         )
     _check(run, cfg, specs, failed)
+    for failure in failed:
+        _remove(out, Path(failure["spec"]), by_path[failure["spec"]])
     lost = {by_path[f["spec"]]["scene"] for f in failed}
     whole = [spec for spec in specs if spec["scene"] not in lost]  # a scene is given whole or not at all
     rows = {spec["scene"]: [records[frame["stem"]] for frame in spec["frames"]] for spec in whole}
@@ -100,6 +93,26 @@ def _check(run: Run, cfg: RenderConfig, specs: list[dict[str, Any]], failed: lis
             f"at most {cfg.failed_scenes_max:.0%} may; the last: {failed[-1]['why']}",
             f"read {run.path / 'worker.log'}, mend the cause and run again: finished frames are kept",
         )
+
+
+def _scene_file(out: Path, spec: Spec) -> Path:
+    """scenes/<scene>.json, written where it is not there: what the worker draws from."""
+    path, text = out / "scenes" / f"{spec['scene']}.json", spec_text(spec)
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_text() != text:  # labels come from our spec, frames from the file: they must be one
+        raise UserError(
+            f"render: {path} is not the scene of this recipe and seed",
+            "another edgekit, which draws other scenes, began this run",
+            "finish it with that one, or begin anew with --force, which moves it aside",
+        )
+    return path
+
+
+def _remove(out: Path, scene_file: Path, spec: Spec) -> None:
+    """What a scene that is left out has written: it belongs to no table, and not to the digest."""
+    for path in [scene_file, *(path for frame in spec["frames"] for path in files_of(out, spec, frame))]:
+        path.unlink(missing_ok=True)
 
 
 def _clear_leftovers(out: Path) -> None:

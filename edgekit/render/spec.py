@@ -4,7 +4,7 @@ import json
 import random
 from typing import Any
 
-from edgekit.render.camera import Camera
+from edgekit.render.camera import HEIGHT_M, Camera
 from edgekit.render.classes import CLASSES
 from edgekit.render.config import RenderConfig
 from edgekit.render.motion import drive_frames
@@ -12,7 +12,6 @@ from edgekit.render.poses import pose_frames
 from edgekit.render.town import PAINT, sample_town
 
 SCHEMA = "edgekit/scene/1"
-CAMERA_HEIGHT_M = 1.4
 Spec = dict[str, Any]
 GOLDEN = 0.6180339887498949
 
@@ -55,7 +54,7 @@ def sample_scene(cfg: RenderConfig, seed: int) -> Spec:
             "samples": cfg.samples,
             "bounces": cfg.bounces,
         },
-        "camera_height_m": CAMERA_HEIGHT_M,
+        "camera_height_m": HEIGHT_M,
         "classes": CLASSES,
         "passes": cfg.passes.model_dump(),
         "conditions": {
@@ -72,7 +71,7 @@ def sample_scene(cfg: RenderConfig, seed: int) -> Spec:
     }
     spec["frames"] = (drive_frames if cfg.mode == "drive" else pose_frames)(cfg, spec, rng)
     for frame in spec["frames"]:
-        frame["seed"] = rng.randrange(1 << 30)  # of the path tracer's noise
+        frame["seed"] = rng.randrange(1 << 30)  # of the rain; the first one's also of the path tracer's noise
         frame["stem"] = f"{spec['scene']}_{frame['index']:03d}"
     return spec
 

@@ -87,6 +87,14 @@ def sample_town(cfg: RenderConfig, rng: random.Random) -> tuple[dict[str, Any], 
     return town, junction
 
 
+def zebra_bands(junction: dict[str, Any]) -> list[tuple[float, float]]:
+    """(near edge, far edge) in metres along y of the zebras across our road; street.py draws them there."""
+    if not junction["zebra"]:
+        return []
+    near, far = junction["zebra_y"], junction["far_y"]
+    return [(near[0], near[1]), (far + 1.2, far + 3.8)]
+
+
 def _head(rng: random.Random, x: float) -> dict[str, float]:
     return {"x": _r(x), "y": HEAD_Y, "z": _r(rng.uniform(2.5, 3.2))}
 

@@ -84,12 +84,12 @@ def caption(drive: Drive, number: int, truth: dict, speeds: list, times: np.ndar
 
 
 def summary(label: SceneLabel) -> list[str]:
-    """Three short lines that hold every slot."""
+    """Three lines that hold every slot, each of which fits a card whatever the values."""
     others = "/".join((label.other_left, label.other_straight, label.other_right))
     return [
-        f"light {label.light} {label.light_arrow} {label.light_kind}  others {others}",
+        f"light {label.light} {label.light_arrow} {label.light_kind}  zebra {label.zebra}",
         f"cones {label.cones}  obstacle {label.obstacle}  speed {label.recommended_speed_kmh} km/h",
-        f"crossroad {label.crossroad}  zebra {label.zebra}",
+        f"others {others}  crossroad {label.crossroad}",
     ]
 
 

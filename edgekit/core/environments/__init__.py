@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from edgekit.core.environments.build import setup
 from edgekit.core.environments.contents import WANTED, wanted
-from edgekit.core.environments.place import folder_of, python_of
+from edgekit.core.environments.place import clean_environ, folder_of, python_of
 
-__all__ = ["WANTED", "folder_of", "python_of", "setup", "wanted"]
+__all__ = ["WANTED", "clean_environ", "folder_of", "python_of", "setup", "wanted"]

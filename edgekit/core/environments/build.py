@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import platform
 import shutil
 import subprocess
@@ -15,7 +14,14 @@ from pathlib import Path
 from edgekit.core.environments import vllm_cpu
 from edgekit.core.environments.contents import Wanted, wanted
 from edgekit.core.environments.install import explain, install
-from edgekit.core.environments.place import SCHEMA, folder_of, interpreter, is_whole, stamp_of
+from edgekit.core.environments.place import (
+    SCHEMA,
+    clean_environ,
+    folder_of,
+    interpreter,
+    is_whole,
+    stamp_of,
+)
 from edgekit.core.errors import UserError, need_disk
 from edgekit.core.files import write_json
 
@@ -37,7 +43,10 @@ def setup(name: str) -> Path:
             return interpreter(name)
         if not _holds(want, folder):
             base = _base_python(want)
-            need_disk(folder, want.disk_mb * 1_000_000, f"edgekit setup {name}")
+            need_disk(
+                folder, want.disk_mb * 1_000_000, want.command,
+                "free some space, or set EDGEKIT_ENVS to a folder on another disk",
+            )  # fmt: skip
             _clear(folder)
             _venv(base, folder)
             (folder / _UNFINISHED).touch()
@@ -131,11 +140,9 @@ def _holds(want: Wanted, folder: Path) -> bool:
 
 def _import_check(want: Wanted, python: Path) -> str | None:
     """What the check printed when it failed, else None. At most five minutes: disks are slow at first."""
-    # The check is the first import: it leaves the bytecode that later ones are quick by.
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
     check = [python, "-c", want.check]
     try:
-        done = subprocess.run(check, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(check, env=clean_environ(), capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired:
         return "the import check took more than 300 s"
     return None if done.returncode == 0 else done.stdout + done.stderr

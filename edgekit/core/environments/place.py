@@ -38,6 +38,15 @@ def interpreter(name: str) -> Path:
     return folder_of(name) / "bin" / "python"
 
 
+def clean_environ() -> dict[str, str]:
+    """``os.environ`` for a side environment's Python: it must not find the packages of this one.
+
+    Bytecode is kept, for a first import without it takes minutes.
+    """
+    dropped = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
 def python_of(name: str) -> Path:
     """The interpreter of a whole environment. Raises UserError where ``edgekit setup`` is needed."""
     if is_whole(name):

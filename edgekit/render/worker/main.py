@@ -3,9 +3,11 @@
 """The Blender process. One JSON line in a scene ({"spec": path, "out": folder, "frames": [indices]}),
 one JSON line out a finished frame. Reads files, writes files, imports nothing of edgekit."""
 
+import ctypes
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -15,6 +17,10 @@ warnings.filterwarnings("ignore", category=DeprecationWarning)
 # Blender chatters on stdout: keep the pipe for ourselves and send whatever it prints to stderr
 PIPE = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
+
+# a killed launcher takes its worker along, in the middle of a frame (elsewhere: after that frame)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 # one core for a worker: OIDN starts a thread for each core it may use, and they spin
 # (448x252, 4 samples: 5.6 cpu-s a frame against 2.6)
@@ -53,7 +59,8 @@ def render(spec, frame, actors, camera, out):
     camera.location = (pose["x"], pose["y"], pose["z"])
     camera.rotation_euler = ((90 + pose["pitch_deg"]) * radians, 0, pose["yaw_deg"] * radians)
     scene = bpy.context.scene
-    scene.cycles.seed = frame["seed"] & 0x7FFFFFFF
+    # persistent data keep the seed of the first frame drawn: name one, so that a resumed scene has it too
+    scene.cycles.seed = spec["frames"][0]["seed"] & 0x7FFFFFFF
     bpy.context.view_layer.update()
     bpy.ops.render.render()
     raw = f"{out}/.{frame['stem']}.{os.getpid()}.exr"

@@ -96,7 +96,7 @@ def _markings(town, junction, classes):
     if not junction["zebra"]:
         return
     soup, near = Soup(), junction["zebra_y"]
-    for low, high in (near, (far + 1.2, far + 3.8)):
+    for low, high in (near, (far + 1.2, far + 3.8)):  # town.zebra_bands, for the labels
         x = -half + 0.35
         while x < half - 0.5:
             soup.flat(x, low, x + 0.5, high, z + 0.001, white)

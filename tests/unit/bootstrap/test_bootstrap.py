@@ -1,9 +1,11 @@
 """The bare-Python part: what it says on an old Python, and that it installs once."""
 
 import ast
+import errno
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -44,9 +46,12 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path, asked
 
 
-def fake_venv(venv):
+def fake_venv(venv, pip=True):
+    """Cleared and made; its interpreter knows no more than whether there is pip."""
+    shutil.rmtree(venv, ignore_errors=True)
     (venv / "bin").mkdir(parents=True)
-    (venv / "bin" / "python").touch()
+    (venv / "bin" / "python").write_text(f"#!/bin/sh\nexit {0 if pip else 1}\n")
+    (venv / "bin" / "python").chmod(0o755)
 
 
 def test_it_installs_once_and_again_where_the_pins_change(checkout):
@@ -78,6 +83,37 @@ def test_a_failed_installation_leaves_no_stamp(checkout, monkeypatch):
     assert not (root / ".venv" / "edgekit-main.json").exists()
 
 
+@pytest.mark.parametrize("pip", [True, False])
+def test_a_venv_that_was_stopped_before_it_had_pip_is_made_again(checkout, pip):
+    venv = checkout[0] / ".venv"
+    fake_venv(venv, pip)
+    (venv / "package").touch()
+    assert "ready after" in bootstrap.setup()
+    assert (venv / "package").exists() == pip
+    assert "already there" in bootstrap.setup()
+
+
+def test_a_half_made_venv_is_made_whole(tmp_path):
+    python = tmp_path / ".venv" / "bin" / "python"
+    venv.create(tmp_path / ".venv", symlinks=True)  # as far as one that was stopped comes: no pip yet
+    assert not bootstrap.has_pip(python)
+    bootstrap.make_venv(tmp_path / ".venv")
+    assert bootstrap.has_pip(python)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_told_in_three_lines(monkeypatch, capsys):
+    def fails(number):
+        raise OSError(number, "it failed", "/there")
+
+    monkeypatch.setattr(bootstrap, "setup", lambda: fails(errno.ENOSPC))
+    assert bootstrap.main() == 2
+    what, why, do = capsys.readouterr().err.splitlines()
+    assert "the disk is full: /there" in what and "no space" in why and "free some" in do
+    monkeypatch.setattr(bootstrap, "setup", lambda: fails(errno.EACCES))
+    with pytest.raises(PermissionError):
+        bootstrap.main()
+
+
 def test_the_cpu_build_of_torch_is_asked_for_where_there_is_no_card(checkout, monkeypatch):
     from edgekit.core.environments import contents
 
@@ -92,6 +128,7 @@ def test_the_cpu_build_of_torch_is_asked_for_where_there_is_no_card(checkout, mo
 
 def test_a_full_disk_is_told_before_anything_is_made(checkout, monkeypatch):
     monkeypatch.setattr(bootstrap, "DISK_BYTES", 10**18)
-    with pytest.raises(UserError, match="not enough disk"):
+    with pytest.raises(UserError, match="not enough disk") as error:
         bootstrap.setup()
+    assert "--out" not in str(error.value)
     assert not (checkout[0] / ".venv").exists()

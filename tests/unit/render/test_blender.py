@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,8 +124,19 @@ def test_truth_is_a_label(run):
         assert truth["pixels"]["cone"] > 20
 
 
-def test_killed_in_the_middle_and_started_again_gives_the_same_files(run, tmp_path):
-    """Launcher and worker are killed after the first frame; RGB, ids, depth, tables: all as before."""
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("launcher_only", [False, True])
+def test_killed_in_the_middle_and_started_again_gives_the_same_files(run, tmp_path, launcher_only):
+    """Killed after the first frame; RGB, ids, depth, tables: all as before.
+
+    All processes at once, or the launcher alone: its worker does not outlive it for long.
+    """
     recipe = tmp_path / "test.yaml"
     recipe.write_text(json.dumps(RECIPE))  # JSON is YAML
     out = tmp_path / "b"
@@ -131,24 +144,40 @@ def test_killed_in_the_middle_and_started_again_gives_the_same_files(run, tmp_pa
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 120
-        while not list(out.glob("out/images/*.jpg")) and time.monotonic() < until:
+        while not list(out.glob("out/depth/*.npz")) and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
+        if launcher_only:
+            children = Path(f"/proc/{process.pid}/task").glob("*/children")
+            workers = [pid for path in children for pid in path.read_text().split()]
+            assert workers and all(map(lives, workers))
+            process.kill()
+            process.wait()
+            until = time.monotonic() + 20
+            while any(map(lives, workers)) and time.monotonic() < until:
+                time.sleep(0.05)
+            assert not any(map(lives, workers))
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert not (out / "manifest.json").exists()
     first = {path: path.stat().st_mtime_ns for path in out.glob("out/depth/*.npz")}
+    assert 0 < len(first) < 3
     rendered(out)
     assert all(path.stat().st_mtime_ns == then for path, then in first.items())  # not rendered twice
     assert digest_tree(out / "out") == digest_tree(run.out)
 
 
 def test_a_drive_is_a_drive(tmp_path):
-    run = rendered(tmp_path / "d", mode="drive", frames_per_scene=2, seed=8, shares={})
+    """Three frames, 2 s apart: before the crossroad, and in it, where the far zebra is still ahead."""
+    run = rendered(tmp_path / "d", mode="drive", frames_per_scene=3, fps=0.5, seed=34, shares={})
     drive = open_drive(next((run.out / "drives").iterdir()))
-    assert len(drive) == 2
-    assert drive.info.fps == 5
-    assert np.allclose(drive.telemetry.t_s, [0, 0.2])
-    assert sorted(drive.truth()) == [0, 1]
+    assert len(drive) == 3
+    assert drive.info.fps == 0.5
+    assert np.allclose(drive.telemetry.t_s, [0, 2, 4])
+    assert [drive.truth()[k].label.crossroad for k in range(3)] == ["yes", "yes", "no"]
+    for number, truth in drive.truth().items():
+        ids = np.asarray(Image.open(drive.root / f"ids/{number:06d}.png")).astype(int)
+        assert truth.label.zebra == "yes" and (ids // 1000 == CLASSES["zebra"]).sum() > 20
     assert next(iter(drive.frames())).shape == (196, 336, 3)
     assert {p.suffix for p in (drive.root / "depth").iterdir()} == {".npz"}

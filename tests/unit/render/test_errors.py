@@ -1,10 +1,14 @@
 """Mistakes are told in three lines before the first frame."""
 
+import subprocess
+import sys
+
 import pytest
 
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import build, find_recipe, load_recipe
 from edgekit.core.run import start
+from edgekit.render import launch
 from edgekit.render.config import RenderConfig
 from edgekit.render.launch import blender_python, bpy_version
 from edgekit.render.run import render
@@ -40,15 +44,36 @@ def test_no_blender_environment(tmp_path, monkeypatch):
     assert not (run.out / "images").exists()
 
 
-def test_an_environment_without_bpy(tmp_path):
-    import sys
-
+def test_an_environment_without_bpy(tmp_path, monkeypatch):
+    for name in ("bpy", "OpenEXR", "pillow"):  # that the user's own PYTHONPATH has them does not count
+        (tmp_path / f"{name}-9.9.dist-info").mkdir()
+        (tmp_path / f"{name}-9.9.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: 9.9\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(UserError) as caught:
         bpy_version(blender_python(sys.executable))
     assert "not complete" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["nano", "nano-drives", "quick"])
+def test_what_is_no_python_is_told_so(tmp_path, monkeypatch):
+    text = tmp_path / "notes.txt"
+    text.write_text("not a program")
+    text.chmod(0o755)
+    for asked in (tmp_path, text):
+        with pytest.raises(UserError, match="does not run as a Python"):
+            bpy_version(blender_python(str(asked)))
+
+    def hangs(command, **_):
+        raise subprocess.TimeoutExpired(command, 60)
+
+    monkeypatch.setattr(launch.subprocess, "run", hangs)
+    with pytest.raises(UserError, match="timed out after 60 seconds"):
+        bpy_version(sys.executable)
+
+
+SHIPPED = ("nano", "nano-gate", "nano-drives", "quick")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes_load(name):
     cfg = load_recipe(RenderConfig, find_recipe(name, "render"))
     assert cfg.plan().minutes > 0
@@ -56,7 +81,7 @@ def test_shipped_recipes_load(name):
 
 def test_recipes_do_not_share_scenes():
     seeds = []
-    for name in ("nano", "nano-drives", "quick"):
+    for name in SHIPPED:
         cfg = load_recipe(RenderConfig, find_recipe(name, "render"))
         seeds += range(cfg.seed, cfg.seed + cfg.scenes)
     assert len(seeds) == len(set(seeds))

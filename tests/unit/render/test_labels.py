@@ -10,6 +10,7 @@ from edgekit.render.classes import CLASSES
 from edgekit.render.config import RenderConfig
 from edgekit.render.labels import answerable, truth_of
 from edgekit.render.spec import camera_of, sample_scene
+from edgekit.render.town import zebra_bands
 
 POSES = RenderConfig(frames_per_scene=6)
 DRIVE = RenderConfig(mode="drive", frames_per_scene=30)
@@ -57,6 +58,20 @@ def test_drives(seed):
             assert truth["label"]["light"] == "none"
         assert -5 <= frame["accel_mps2"] <= 2 or frame["speed_mps"] + frame["accel_mps2"] / DRIVE.fps < 0.5
         assert frame["cones"] == spec["frames"][0]["cones"]  # fixed in the world
+        if zebra_in_the_image(spec, frame):
+            assert truth["label"]["zebra"] == "yes"
+        if not spec["junction"]["zebra"] or y > spec["junction"]["far_y"] + 3.8:
+            assert truth["label"]["zebra"] == "no"
+
+
+def zebra_in_the_image(spec, frame):
+    """Whether a point of a band is in the image and within the 50 m that a label speaks of."""
+    camera = camera_of(spec, frame)
+    return any(
+        near - camera.y <= 50 and camera.inside((camera.x, near + (far - near) * k / 10, 0.0))
+        for near, far in zebra_bands(spec["junction"])
+        for k in range(11)
+    )
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -106,6 +121,41 @@ def test_cones_without_a_pixel_are_absent_and_the_speed_knows():
         spec["town"]["limit_kmh"]
         - 10 * (spec["conditions"]["weather"] == "rain" or spec["conditions"]["time"] == "night")
     )
+
+
+def test_what_shows_no_pixel_leaves_no_box():
+    spec, frame = next(
+        (spec, frame)
+        for spec in (sample_scene(POSES, seed) for seed in range(200))
+        for frame in spec["frames"]
+        if frame["cones"] and frame["barrier"]
+    )
+    classes = {}
+    for name in ("cone", "barrier"):
+        truth = truth_of(spec, frame, camera_of(spec, frame), ids_with(**{name: 500}))
+        classes[name] = {box["class"] for box in truth["boxes"]} - {"head"}
+        assert (truth["cone_px"] is None) == (name == "barrier")
+    assert classes == {"cone": {"cone"}, "barrier": {"barrier"}}
+
+
+def test_a_zebra_is_ahead_until_it_is_passed_and_only_where_it_shows():
+    spec = next(s for s in (sample_scene(DRIVE, seed) for seed in range(2, 99, 8)) if s["junction"]["zebra"])
+    (_, near_ends), (_, far_ends) = zebra_bands(spec["junction"])
+    said = {}
+    for y in (-55.0, -40.0, near_ends + 1, far_ends - 1, far_ends):
+        frame = {**spec["frames"][0], "camera": {**spec["frames"][0]["camera"], "y": y}}
+        camera = camera_of(spec, frame)
+        said[y] = [
+            truth_of(spec, frame, camera, ids)["label"]["zebra"]
+            for ids in (None, ids_with(zebra=300), ids_with(road=300))
+        ]
+    assert said == {
+        -55.0: ["no"] * 3,
+        -40.0: ["yes", "yes", "no"],
+        near_ends + 1: ["yes", "yes", "no"],
+        far_ends - 1: ["yes", "yes", "no"],
+        far_ends: ["no"] * 3,
+    }
 
 
 def test_a_few_cone_pixels_are_neither_yes_nor_no():

@@ -20,9 +20,16 @@ STAND_IN = """
         if order["spec"] == "bad":
             print(json.dumps({"event": "failed", "spec": "bad", "why": "ValueError: x"}), flush=True)
             continue
+        if order["spec"] == "environment":
+            print(json.dumps({"event": "failed", "why": os.environ.get("PYTHONPATH", "clean")}), flush=True)
+            continue
         for index in order["frames"]:
             print(json.dumps({"event": "frame", "index": index, "pid": os.getpid()}), flush=True)
+        if order["spec"] == "last":
+            os.close(0)
         print(json.dumps({"event": "scene"}), flush=True)
+        if order["spec"] == "last":
+            os._exit(0)
 """
 
 
@@ -67,13 +74,24 @@ def test_a_scene_that_crashes_twice_is_given_up_and_the_others_go_on(go):
     frames, failed = go(["a", "crash", "b"])
     assert {f[0] for f in frames} == {"a", "b"}
     assert [f["spec"] for f in failed] == ["crash"]
-    assert "9" in failed[0]["why"] or "died" in failed[0]["why"]
+    assert "exit code 9" in failed[0]["why"]
 
 
 def test_one_crash_is_forgiven(go):
     frames, failed = go(["once"])
     assert len(frames) == 3
     assert failed == []
+
+
+def test_a_worker_that_ends_between_two_scenes_is_replaced(go):
+    frames, failed = go(["last", "a"])
+    assert [f[:2] for f in frames] == [(s, k) for s in ("last", "a") for k in range(3)]
+    assert failed == []
+
+
+def test_the_users_packages_stay_out_of_the_worker(go, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/somewhere/of/theirs")
+    assert go(["environment"])[1][0]["why"] == "clean"
 
 
 def test_what_the_worker_says_is_passed_on(go):

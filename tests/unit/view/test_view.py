@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
-from edgekit.core.label import SceneLabel
-from edgekit.dataset import DatasetWriter, Sample
+from edgekit.core.label import SLOTS, TASKS, SceneLabel, coherent
+from edgekit.dataset import DatasetWriter, Sample, TaskMark, open_dataset
 from edgekit.drives import DriveInfo, Telemetry, write_drive
 from edgekit.view import view
-from edgekit.view.sheet import PAPER, WIDTH, spread, summary
+from edgekit.view.sheet import PAPER, WIDTH, of_dataset, spread, summary
 
 RED = np.broadcast_to(np.uint8([200, 10, 10]), (56, 84, 3))
 
@@ -48,6 +48,29 @@ def test_the_text_holds_every_slot():
     )  # fmt: skip
     words = " ".join(summary(label)).replace("/", " ").split()
     assert all(value in words for value in label.model_dump().values())
+
+
+def width_of(line):
+    return 3 + ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(line)
+
+
+def test_every_line_fits_its_card_whatever_the_values():
+    widest = {slot: max(values, key=width_of) for slot, values in SLOTS.items()}
+    for light in SLOTS["light"]:
+        for line in summary(coherent({**widest, "light": light})):
+            assert width_of(line) <= WIDTH, line
+
+
+def test_the_first_line_fits_where_nothing_could_be_seen(tmp_path):
+    writer = DatasetWriter(tmp_path, Contract(width=84, height=56))
+    image = writer.image("s001234", np.ascontiguousarray(RED))
+    marks = {task: TaskMark(source="render", status="dropped") for task in TASKS}
+    facts = {"id": "s001234/000012", "images": [image], "scene": "s001234", "tasks": marks}
+    writer.add("train", Sample.of(prompt_text="?", label=SceneLabel(), source="render", **facts))
+    writer.finish()
+    ((_, lines),) = of_dataset(open_dataset(tmp_path), "train", 1)
+    assert "not scored: " in lines[0]
+    assert max(map(width_of, lines)) <= WIDTH
 
 
 def test_a_drive_gives_a_sheet_and_a_clip(tmp_path):
