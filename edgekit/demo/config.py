@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekit.core.recipe import Config, Plan
+from edgekit.library import load_library
 
 
 class Page(Config):
@@ -28,7 +29,11 @@ class Window(Config):
 
 
 class DemoConfig(Config):
-    """The on-vehicle loop over a drive or a video."""
+    """The on-vehicle loop over a drive or a video.
+
+    ``digests`` is filled in here, never by hand: what the prompt library says, so that driving with an
+    edited one is another run.
+    """
 
     inputs: ClassVar[tuple[str, ...]] = ("model", "drive")
 
@@ -36,7 +41,7 @@ class DemoConfig(Config):
     kind: Literal["auto", "bundle", "torch"] = "auto"
     drive: str  # a Drive, a run that holds drives, or a video file
     drive_id: str | None = None  # which of several drives; default: the first by name
-    prompts: str = "library"  # the prompt library whose default composition is asked
+    prompts: str = "library"  # the prompt library (or its file) whose default composition is asked
 
     realtime: bool = False  # true: paced by the clock, newest frame wins; false: every frame, in order
     fps: float | None = Field(None, gt=0, le=240)  # pace of the camera; default: the drive's own
@@ -50,6 +55,12 @@ class DemoConfig(Config):
     video: bool = True  # annotated.mp4 (needs PyAV)
     width: int = Field(896, ge=112, le=3840)  # of the annotated frames, pixels
     page: Page | None = None
+    digests: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _digest(self) -> DemoConfig:
+        self.digests = {"prompts": load_library(self.prompts).digest()}
+        return self
 
     def plan(self) -> Plan:
         """Rests on the nano Bundle; a real model adds its own weights to the memory."""

@@ -129,7 +129,7 @@ def replay(folder: str | Path) -> tuple[int, list[int]]:
         )
     adviser = Adviser(Window(**info["window"]), info["deadline_ms"], info["ttl_ms"])
     rows, differ = 0, []
-    for row in read_jsonl(folder / "advice.jsonl"):
+    for row in read_jsonl(folder / "advice.jsonl", torn=True):
         if "skipped" in row:
             continue
         rows += 1

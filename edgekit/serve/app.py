@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from edgekit.serve.backend import Backend
 from edgekit.serve.config import Limits
@@ -23,6 +25,7 @@ from edgekit.serve.wire import Completion, Refused, completion_body, models_body
 log = logging.getLogger("edgekit.serve")
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_UNFORESEEN = "an unforeseen error; the server's log tells more"
 
 
 class Queue:
@@ -76,7 +79,7 @@ def make_app(backend: Backend, name: str, limits: Limits, token: str | None = No
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
-        return await refused(request, Refused(500, "an unforeseen error; the server's log tells more"))
+        return await refused(request, Refused(500, _UNFORESEEN))
 
     @app.get("/health")
     async def health() -> Response:
@@ -126,6 +129,12 @@ async def _answer(backend: Backend, asked: Asked, limits: Limits) -> Completion:
             return await backend.answer(asked)
     except TimeoutError:
         raise Refused(504, f"no answer within {limits.answer_s:.0f} s") from None
+    except Refused:
+        raise
+    except Exception as error:  # one line a request: with a traceback each, one client floods the log
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("%r (%s, line %s)", error, last.filename, last.lineno)
+        raise Refused(500, _UNFORESEEN) from None
 
 
 def _reply(name: str, asked: Asked, done: Completion) -> Response:
@@ -155,7 +164,8 @@ def check_caller(request: Request, token: str | None) -> None:
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
-    """The body, at most ``limits.body_mb``. Raises Refused 413 or, where it does not arrive, 408.
+    """The body, at most ``limits.body_mb``. Raises Refused: 413; 408 where it does not arrive; 499 (nginx's
+    number) where the client hangs up in the middle of it.
 
     What is too large is read on and thrown away for a while: a client that is still sending would
     otherwise see a broken connection instead of the answer.
@@ -174,6 +184,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
                     parts.clear()
     except TimeoutError:
         raise too_large if size > limit else Refused(408, "the body did not arrive in time") from None
+    except ClientDisconnect:
+        raise Refused(499, "the client hung up") from None
     if size > limit:
         raise too_large
     return b"".join(parts)

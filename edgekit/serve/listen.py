@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from edgekit.core.errors import UserError
+from edgekit.core.errors import EdgekitError, UserError
 from edgekit.serve.backend import Backend
 
 TOKEN = "EDGEKIT_TOKEN"
@@ -82,7 +82,7 @@ def stoppable() -> Iterator[None]:
 def listen(app: FastAPI, door: socket.socket, backend: Backend, drain_s: float) -> None:
     """Serves until a signal comes; then no new connection, and requests under way get ``drain_s``.
 
-    Raises UserError where the back end ends by itself.
+    Raises EdgekitError where the back end ends by itself: exit 1, so that systemd starts it again.
     """
     settings = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=int(drain_s),
@@ -91,7 +91,7 @@ def listen(app: FastAPI, door: socket.socket, backend: Backend, drain_s: float) 
     server = uvicorn.Server(settings)
     asyncio.run(_serve(server, door, backend))
     if failure := backend.failure():
-        raise UserError("edgekit serve: the back end ended", failure, "start it again; its log tells more")
+        raise EdgekitError("edgekit serve: the back end ended", failure, "start it again; its log tells more")
 
 
 async def _serve(server: uvicorn.Server, door: socket.socket, backend: Backend) -> None:

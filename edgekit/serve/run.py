@@ -23,6 +23,8 @@ def serve(config: ServeConfig, run: Run) -> None:
     Raises UserError before anything starts: no model there, port taken, no token, no environment.
     Leaves by SystemExit(0): a server's run is never complete, the same command starts it again.
     """
+    place = run.out / "served.json"
+    place.unlink(missing_ok=True)  # of a server that was killed
     folder = run.input("model")
     kind = kind_of(config.kind, folder)
     token = read_token(config.host)
@@ -32,7 +34,7 @@ def serve(config: ServeConfig, run: Run) -> None:
         backend = _open(kind, folder, config, run, stack)
         app = make_app(backend, config.name, config.limits, token)
         url = f"http://{config.host}:{door.getsockname()[1]}/v1"
-        place = run.out / "served.json"
+        door.listen()  # whoever reads served.json may connect; uvicorn answers in a moment
         stack.callback(place.unlink, missing_ok=True)
         write_json(place, {"url": url, "model": config.name, "kind": kind})
         run.say(f"{config.name} answers at {url} (stop with Ctrl-C)")

@@ -187,7 +187,7 @@ def test_the_live_page_shows_advice_that_changes(tmp_path, monkeypatch):
         log = tmp_path / "run" / "log.jsonl"
         url = ""
         while not url and running.is_alive():
-            told = [row.get("text", "") for row in read_jsonl(log)] if log.exists() else []
+            told = [row.get("text", "") for row in read_jsonl(log, torn=True)] if log.exists() else []
             url = next((text.split(": ", 1)[1] for text in told if text.startswith("live page")), "")
             time.sleep(0.05)
         browser.open(url)

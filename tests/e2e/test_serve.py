@@ -57,11 +57,18 @@ def golden(student) -> list[tuple[np.ndarray, SceneLabel, Answer]]:
 
 @pytest.fixture(scope="session")
 def frames(golden) -> list[tuple[np.ndarray, SceneLabel]]:
-    """Pictures of whose answers torch is sure, with them: vLLM computes 4-bit weights in bfloat16."""
-    sure = [(picture, answer) for picture, _, answer in golden if min(answer.confidence.values()) > 0.9]
-    chosen = list({answer.text: (picture, answer.label) for picture, answer in sure}.values())
-    assert len(chosen) >= 6, "six different answers: the tests can fail"
-    return chosen[:8]
+    """Six pictures with six different answers, those that torch is surest of: vLLM computes 4-bit weights
+    in bfloat16, which may tip a close call.
+    """
+
+    def confidence(answer: Answer) -> float:
+        return min(answer.confidence.values())
+
+    rising = sorted(golden, key=lambda row: confidence(row[2]))
+    surest = {answer.text: (picture, answer) for picture, _, answer in rising}  # the last of a text stays
+    assert len(surest) >= 6, "six different answers: the tests can fail"
+    chosen = sorted(surest.values(), key=lambda row: confidence(row[1]))[-6:]
+    return [(picture, answer.label) for picture, answer in chosen]
 
 
 @pytest.fixture(scope="session")
@@ -241,16 +248,25 @@ def test_a_port_in_use_and_a_missing_model_are_told_in_three_lines(bundle, tmp_p
     assert third.process.wait(60) == 2 and "there is no such directory" in third.log.read_text()
 
 
+def arrived(url: str) -> int:
+    """Requests that the server has answered, works on, or lets wait."""
+    page = urllib.request.urlopen(f"{url.removesuffix('/v1')}/metrics").read().decode()
+    return sum(int(line.split()[-1]) for line in page.splitlines() if line.startswith("edgekit_requests_"))
+
+
 @pytest.mark.onnx
 def test_what_is_under_way_is_answered_before_it_stops_and_it_starts_again(bundle, frames, tmp_path):
-    """SIGTERM with eight requests at once: each is answered or refused at the door, none is cut off."""
+    """SIGTERM with eight requests inside: every one is answered, none is cut off."""
     for _ in range(2):
         server = Server(bundle, tmp_path / "drain")
-        client = openai.OpenAI(base_url=server.wait_ready()["url"], api_key="x", max_retries=0, timeout=60)
+        url = server.wait_ready()["url"]
+        client = openai.OpenAI(base_url=url, api_key="x", max_retries=0, timeout=60)
         with ThreadPoolExecutor(8) as pool:
             waiting = [pool.submit(ask, client, frames[i % len(frames)][0]) for i in range(8)]
-            time.sleep(0.3)
+            # One that is still on its way may be refused at the door.
+            while arrived(url) < 8 and not all(f.done() for f in waiting):
+                time.sleep(0.01)
+            early = sum(f.done() for f in waiting)
             assert server.stop() == 0
-        done = [f for f in waiting if not f.exception()]
-        assert done and all(parse_answer(text_of(f.result())) for f in done)
-        assert all(isinstance(f.exception(), openai.APIConnectionError) for f in waiting if f.exception())
+        assert early < 8, "all were answered before the signal: this shows nothing"
+        assert all(parse_answer(text_of(f.result())) for f in waiting)

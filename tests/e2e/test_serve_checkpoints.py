@@ -2,22 +2,82 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from edgekit.core.label import SLOTS, SceneLabel, coherent
 from edgekit.core.run import start
-from tests.e2e.serving import (
-    PROMPT,
-    Server,
-    data_url,
-    message,
-    need_vllm,
-    pictures,
-    write_checkpoint,
-    write_dataset,
-)
+from tests.e2e.serving import PROMPT, Server, data_url, message, need_vllm
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]  # starts vLLM three times; make test starts it once
 openai = pytest.importorskip("openai")
+
+
+def pictures(contract) -> list[tuple[np.ndarray, SceneLabel]]:
+    """Four pictures that differ in colour and place, each with a label of its own."""
+    out = []
+    for i in range(4):
+        picture = np.full((contract.height, contract.width, 3), 40, np.uint8)
+        rows, columns = contract.height // 2, contract.width // 3
+        picture[rows * (i % 2) :, columns * (i // 2) : columns * (i // 2 + 1), i % 3] = 255
+        slots = {slot: values[(5 * i + k) % len(values)] for k, (slot, values) in enumerate(SLOTS.items())}
+        out.append((picture, coherent(slots)))
+    return out
+
+
+def write_dataset(out: Path, contract) -> Path:
+    """The pictures as train, dev and test alike: what matters here is that answers are learned."""
+    from edgekit.dataset import DatasetWriter, Sample
+
+    writer = DatasetWriter(out, contract)
+    for split in ("train", "dev", "test"):
+        for i, (picture, label) in enumerate(pictures(contract)):
+            image = writer.image(f"{split}-{i}", picture)
+            writer.add(split, Sample.of(id=f"{split}/{i}", prompt_text=PROMPT, label=label, source="render",
+                                        images=[image], scene=f"{split}-{i}"))  # fmt: skip
+    writer.finish()
+    return out
+
+
+def write_checkpoint(out: Path, data: Path) -> Path:
+    """A windowed nano, fitted until it has learned the pictures by heart: about 30 s on one core."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from edgekit.dataset import open_dataset
+    from edgekit.models.checkpoint import Loaded, save_checkpoint
+    from edgekit.models.nano import WINDOWED, WINDOWED_CONTRACT, build_nano
+    from edgekit.models.tokenizer import grammar_of, nano_tokenizer
+    from edgekit.quantize.measure import conversation
+
+    model, tokenizer, dataset = build_nano(WINDOWED), nano_tokenizer(), open_dataset(data)
+    loaded = Loaded(model, tokenizer, WINDOWED_CONTRACT, grammar_of(tokenizer), "fitted")
+    batches, targets, weights = [], [], []
+    for row in dataset.rows("train"):
+        slots = {slot: getattr(row.label, slot) for slot in SLOTS}
+        answer = loaded.grammar.tokens(slots)
+        weight = torch.full((len(answer),), 0.2)  # the skeleton is the same in all of them
+        for first, last in loaded.grammar.spans(slots).values():
+            weight[first:last] = 1
+        batches.append(conversation(dataset, row, loaded))
+        targets.append(torch.tensor(answer))
+        weights.append(weight)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
+    for _ in range(80):
+        worst = 0.0
+        for batch, target, weight in zip(batches, targets, weights, strict=True):
+            logits = model(**batch, logits_to_keep=len(target) + 1).logits[0, :-1]
+            loss = cross_entropy(logits, target, reduction="none")
+            (loss * weight).mean().backward()
+            worst = max(worst, float(loss.detach().max()))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if worst < 0.1:  # every single token has at least 0.9
+            return save_checkpoint(out, model, WINDOWED_CONTRACT)
+    raise AssertionError(f"the nano did not learn its pictures: the worst token costs {worst:.2f}")
 
 
 @pytest.fixture(scope="module")

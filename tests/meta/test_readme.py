@@ -1,7 +1,8 @@
-"""README.md says nothing that cannot be typed: its commands are held against CLI, recipes and Makefile."""
+"""The pages say nothing that cannot be typed: their commands are held against CLI, recipes and Makefile."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from edgekit.cli import HELPERS, built, main, parser
-from edgekit.core.recipe import find_recipe
+from edgekit.core.recipe import find_recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "deploy/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -28,7 +29,7 @@ def commands(page: Path) -> list[list[str]]:
 
 def cases(program: str) -> list:
     return [
-        pytest.param(words, id=f"{page.name}: {' '.join(words)[:60]}")
+        pytest.param(words, id=f"{page.relative_to(ROOT)}: {' '.join(words)[:60]}")
         for page in PAGES
         if page.is_file()
         for words in commands(page)
@@ -57,6 +58,43 @@ def test_an_edgekit_command_exists(words, capsys):
     capsys.readouterr()
 
 
+def reads(verb: str, path: Path, overrides: list[str]) -> list[str]:
+    """The runs that a recipe reads, by the path that it gives."""
+    kind = getattr(importlib.import_module(f"edgekit.{verb}.config"), f"{verb.title()}Config")
+    config = load_recipe(kind, path, overrides)
+    values = [getattr(config, key) for key in kind.inputs]
+    flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    return [item for item in flat if item and item.startswith("runs/")]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.is_file()], ids=lambda p: f"{p.relative_to(ROOT)}"
+)
+def test_a_page_makes_what_its_commands_read(page):
+    """Without --out a run's folder ends in digits that no recipe can know."""
+    made = set()
+    for _, verb, *rest in (
+        words for words in commands(page) if words[0] == "edgekit" and built("".join(words[1:2]))
+    ):
+        args = parser(verb).parse_intermixed_args(rest)
+        if args.recipe and not args.recipe.startswith("my"):
+            asked = reads(verb, find_recipe(args.recipe, verb), args.overrides)
+            assert {path for path in asked if "…" not in path} <= made, f"edgekit {verb} {args.recipe}"
+        made.add(str(args.out))
+
+
+NEEDY = [
+    ROOT / "recipes/export/nano.yaml",
+    *(p for v in ("serve", "demo") for p in ROOT.glob(f"recipes/{v}/*")),
+]
+
+
+@pytest.mark.parametrize("path", NEEDY, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_a_recipe_says_which_command_makes_what_it_reads(path):
+    for run in reads(path.parent.name, path, []):
+        assert f"edgekit {run.split('/')[1]} {run.split('/')[2]} --out {run}\n" in path.read_text() + "\n"
+
+
 @pytest.mark.parametrize("words", cases("make"))
 def test_a_make_target_exists(words):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -68,5 +106,5 @@ def test_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text() if page.is_file() else ""):
             if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists():
-                missing.append(f"{page.name}: {target}")
+                missing.append(f"{page.relative_to(ROOT)}: {target}")
     assert missing == []

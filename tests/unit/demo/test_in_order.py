@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 
@@ -9,7 +10,9 @@ import pytest
 
 from edgekit.core.errors import EdgekitError, UserError
 from edgekit.core.files import read_json, read_jsonl
+from edgekit.core.places import shipped
 from edgekit.core.run import digest_tree
+from edgekit.demo.config import DemoConfig
 from edgekit.demo.log import replay
 from edgekit.drives import encode_video
 from tests.unit.demo.fakes import RED, Fake, frame, make_drive
@@ -125,6 +128,24 @@ def test_which_of_several_drives(go, tmp_path):
     assert rows(run)[0]["label"]["light"] == "red"
     with pytest.raises(UserError, match="no drive 'c'"):
         go(tmp_path / "set", out="third", drive_id="c")
+
+
+def test_what_is_assumed_of_a_strangers_frames_is_noted(go, drive):
+    (drive / "drive.json").unlink()
+    run = go(drive, max_frames=2, video=False)
+    notes = " ".join(read_json(run / "manifest.json")["notes"])
+    assert "street has no drive.json: its frames are taken by name, 10 a second" in notes
+
+
+def test_a_changed_prompt_file_is_another_run(go, drive, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    shutil.copy(shipped("prompts") / "library.yaml", mine)
+    by_name, by_file = (DemoConfig(model="m", drive="d", prompts=p) for p in ("library", str(mine)))
+    assert by_name.digests == by_file.digests != {}
+    go(drive, max_frames=2, video=False, prompts=str(mine))
+    mine.write_text(mine.read_text().replace("You drive", "You steer"))
+    with pytest.raises(UserError, match="its recipe or inputs differ"):
+        go(drive, max_frames=2, video=False, prompts=str(mine))
 
 
 def test_a_model_that_fails_ends_the_run_in_words(go, drive):

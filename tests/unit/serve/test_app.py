@@ -172,6 +172,37 @@ def test_a_fault_is_a_500_that_tells_nothing():
     assert reply.json()["error"]["type"] == "server_error"
 
 
+def test_a_fault_of_one_request_is_one_line_in_the_log(caplog):
+    server = Server(Slow(fails=True))
+    transport = httpx.ASGITransport(server.app)  # an error that gets through is uvicorn's traceback
+
+    async def go():
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.post("/v1/chat/completions", json=question())
+
+    assert asyncio.run(go()).status_code == 500
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "edgekit.serve"]
+    assert "RuntimeError('a secret path" in told and "test_app.py" in told and "\n" not in told
+    assert 'status="500"} 1' in server.get("/metrics").text
+
+
+def test_a_client_that_hangs_up_in_mid_body_is_a_499():
+    server, came = Server(), iter([{"type": "http.request", "body": b"{", "more_body": True}])
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"",
+             "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]}  # fmt: skip
+
+    async def receive():
+        return next(came, {"type": "http.disconnect"})
+
+    async def send(message):
+        """Nobody is there."""
+
+    asyncio.run(server.app(scope, receive, send))
+    page = server.get("/metrics").text
+    assert 'status="499"} 1' in page and 'status="500"' not in page
+    assert server.chat()[0].status_code == 200
+
+
 @pytest.mark.parametrize("changes", [{"temperature": 0.5}, {"response_format": {"type": "text"}}])
 def test_what_a_bundle_cannot_do_is_a_400(changes):
     assert Server().chat(**changes)[0].status_code == 400

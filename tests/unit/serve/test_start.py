@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import threading
 
 import pytest
+from fastapi import FastAPI
 
 from edgekit.core.contract import Contract, read_contract
-from edgekit.core.errors import UserError
+from edgekit.core.errors import EdgekitError, UserError
+from edgekit.core.recipe import find_recipe, load_recipe
+from edgekit.core.run import start
+from edgekit.serve import run as station
 from edgekit.serve.config import ServeConfig
-from edgekit.serve.listen import is_loopback, read_token, stoppable, take_port
+from edgekit.serve.listen import is_loopback, listen, read_token, stoppable, take_port
 from edgekit.serve.model import kind_of
 
 
@@ -94,7 +99,39 @@ def test_in_another_thread_signals_are_left_alone():
     assert done == [True]
 
 
+def test_a_back_end_that_ends_is_a_fault_that_a_restart_may_mend():
+    class Ended:
+        def failure(self):
+            return "it was killed"
+
+    with take_port("127.0.0.1", 0) as door, pytest.raises(EdgekitError, match="back end ended") as error:
+        listen(FastAPI(), door, Ended(), 1)
+    assert error.value.exit_code == 1 and "it was killed" in str(error.value)
+
+
+def test_served_json_is_there_only_while_the_port_listens(tmp_path, monkeypatch):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "bundle.json").write_text("{}")
+    config = ServeConfig(model=str(tmp_path / "bundle"), port=0)
+    run = start("serve", config, "test", tmp_path / "run")
+    place, seen = run.out / "served.json", []
+    place.write_text("what a killed server left")
+
+    def answer(app, door, backend, drain_s):
+        port = json.loads(place.read_text())["url"].split(":")[-1].removesuffix("/v1")
+        socket.create_connection(("127.0.0.1", int(port)), timeout=5).close()
+        seen.append("listens")
+
+    monkeypatch.setattr(station, "_open", lambda *_: seen.append(place.exists()))
+    monkeypatch.setattr(station, "make_app", lambda *_: None)
+    monkeypatch.setattr(station, "listen", answer)
+    with pytest.raises(SystemExit):
+        station.serve(config, run)
+    assert seen == [False, "listens"] and not place.exists()
+
+
 def test_the_config_is_light_and_its_plan_tells_memory():
     config = ServeConfig(model="somewhere")
     assert config.host == "127.0.0.1" and config.plan().memory_gb == 3
+    assert load_recipe(ServeConfig, find_recipe("bundle", "serve")).plan().memory_gb < 1
     assert json.loads(config.model_dump_json())["vllm"]["dtype"] == "auto"
