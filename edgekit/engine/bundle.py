@@ -47,6 +47,8 @@ class BundleAnswerer:
     Raises UserError for files that are not what was exported, and for a schema not read here.
     """
 
+    batch = 1  # images at a time
+
     def __init__(self, path: str | Path, threads: int | None = None, fast: bool = False):
         files = open_bundle(path)
         self.files, self.name, self.contract, self.info = files, files.name, files.contract, files.info

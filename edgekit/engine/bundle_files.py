@@ -7,20 +7,38 @@ tokenizer.json    contract.json    golden/
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
 from edgekit import __version__
-from edgekit.core.contract import Contract
+from edgekit.core.contract import Contract, read_contract
 from edgekit.core.errors import UserError
 from edgekit.core.files import inside, read_json, sha256_file
 from edgekit.core.places import asset
+from edgekit.engine.vision_inputs import VisionShape
 
 SCHEMA = "edgekit/bundle/1"
 KINDS = ("onnx",)
+NEEDED = ("vision.onnx", "embedding.onnx", "decoder.onnx", "tokenizer.json", "contract.json")
+
+
+class _Shapes(BaseModel):
+    layers: PositiveInt
+    kv_heads: PositiveInt
+    head_dim: PositiveInt
+    image_token_id: NonNegativeInt
+    stop_token_ids: list[NonNegativeInt]
+    vision: VisionShape
+
+
+class _Info(BaseModel):
+    """What is asked of bundle.json before anything is opened; it may hold more."""
+
+    contract_sha256: str
+    files: dict[str, str]
+    model: _Shapes
 
 
 @dataclass(frozen=True)
@@ -56,28 +74,41 @@ def open_bundle(path: str | Path) -> BundleFiles:
     """Opens a Bundle and holds every file against its digest.
 
     Raises UserError for an unknown schema or kind, a missing, foreign or changed file, and a
-    contract that this edgekit does not read.
+    contract that this edgekit does not read, or that is not the one it was exported with.
     """
     root = find_bundle(path)
     try:
         info = read_json(root / "bundle.json")
-        schema, kind, files = info["schema"], info["kind"], info["files"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{root}/bundle.json: not readable", str(error), "export it again") from None
-    if schema != SCHEMA or kind not in KINDS:
+        schema, kind = info["schema"], info["kind"]
+        known = schema == SCHEMA and kind in KINDS
+        told = _Info.model_validate(info) if known else None
+    except (ValueError, KeyError, TypeError) as error:  # JSON's and pydantic's errors are ValueErrors
+        raise UserError(
+            f"{root}/bundle.json: not readable",
+            f"{type(error).__name__}: {error}".replace("\n", " "),
+            "copy the Bundle again, or export it again",
+        ) from None
+    if told is None:
         raise UserError(
             f"{root}: this Bundle is not read here",
             f"it is {schema!r}, kind {kind!r}; edgekit {__version__} reads {SCHEMA}, kind {', '.join(KINDS)}",
             "use the edgekit that wrote it, or export it again",
         )
-    for name, digest in files.items():
+    for name, digest in told.files.items():
         _check(root, name, digest)
-    try:
-        contract = Contract(**read_json(root / "contract.json"))
-    except (ValidationError, TypeError) as error:
+    if missing := [name for name in NEEDED if name not in told.files]:
         raise UserError(
-            f"{root}/contract.json: not read here", str(error).replace("\n", " "), "export it again"
-        ) from None
+            f"{root}/bundle.json: not a whole Bundle",
+            f"it does not list {', '.join(missing)}",
+            "export it again",
+        )
+    contract = read_contract(root)
+    if contract.digest() != told.contract_sha256:
+        raise UserError(
+            f"{root}/contract.json: not the contract of this Bundle",
+            f"its digest is {contract.digest()[:12]}…, bundle.json says {told.contract_sha256[:12]}…",
+            "copy the Bundle again, or export it again",
+        )
     return BundleFiles(root, info, contract)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tokenizers import Tokenizer
 
 from edgekit.core.contract import Contract
@@ -16,16 +18,15 @@ _TURN = (
     "<|vision_start|>{pads}<|vision_end|>{text}<|im_end|>\n<|im_start|>assistant\n"
 )
 
-# Control words that must never come in through a user's text.
-_CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|vision_start|>", "<|vision_end|>",
-            "<|image_pad|>", "<|video_pad|>", "<|vision_pad|>")  # fmt: skip
+# What must never come in through a user's text: the image mark, and whatever looks like a control word.
+_CONTROL = re.compile(r"<image>|<\|[a-z_0-9]+\|>")
 
 
 def clean(text: str) -> str:
     """The user's text without the image mark and without control words."""
-    text = text.replace(IMAGE, "")
-    for word in _CONTROL:
-        text = text.replace(word, "")
+    found = 1
+    while found:  # taking one out may put another together: <|im_<|im_end|>end|>
+        text, found = _CONTROL.subn("", text)
     return text
 
 

@@ -59,7 +59,7 @@ class EndpointAnswerer:
     ):
         import httpx
 
-        self.url, self.name, self.tries, self.parallel = url.rstrip("/"), model, tries, parallel
+        self.url, self.name, self.tries, self.batch = url.rstrip("/"), model, tries, parallel
         self.contract = contract or Contract()
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # A proxy named in the environment is for the world outside, not for this machine's own ports.
@@ -89,8 +89,8 @@ class EndpointAnswerer:
         )  # fmt: skip
 
     def answer(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> list[Answer]:
-        """One Answer each, in order, ``parallel`` questions at a time. See the protocol."""
-        with ThreadPoolExecutor(min(self.parallel, max(len(images), 1))) as pool:
+        """One Answer each, in order, ``batch`` (the recipe's ``parallel``) questions at a time. See the protocol."""
+        with ThreadPoolExecutor(min(self.batch, max(len(images), 1))) as pool:
             return list(pool.map(self._one, images, prompts))
 
     def close(self) -> None:

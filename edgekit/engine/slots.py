@@ -147,6 +147,6 @@ def decode(
 
 
 def answer_of(values: dict[str, str]):
-    """(text, label) of decoded values; the label is made coherent, the text says what was decoded."""
+    """(text, label) of decoded values: they are made a coherent label, and the text says that label."""
     label = coherent(values)
     return to_answer(label), label

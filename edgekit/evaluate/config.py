@@ -14,13 +14,20 @@ class Gate(Config):
     """What must hold, else exit 3 (after the report is written). A key left out is not asked.
 
     f1: of each of the three detected tasks; average: of the nine; control_margin: with blanked and
-    with shuffled images no task's balanced accuracy may lie further than this above chance.
+    with shuffled images no task's balanced accuracy may lie further than this above chance; sight:
+    balanced accuracy with true images at least this far above the same with blanked and with
+    shuffled images, each task.
     """
 
     f1: float | None = Field(None, ge=0, le=1)
     average: float | None = Field(None, ge=0, le=1)
     speed_r2: float | None = Field(None, le=1)
     control_margin: float | None = Field(None, ge=0, le=1)
+    sight: float | None = Field(None, ge=0, le=1)
+
+    @property
+    def wants_controls(self) -> bool:
+        return self.control_margin is not None or self.sight is not None
 
 
 class EvaluateConfig(Config):
@@ -49,10 +56,11 @@ class EvaluateConfig(Config):
             raise ValueError("name one of model (a directory) and endpoint (a port)")
         if (self.kind == "endpoint") != bool(self.endpoint) and self.kind != "auto":
             raise ValueError(f"kind: {self.kind} does not go with {'endpoint' if self.endpoint else 'model'}")
-        if self.gate and self.gate.control_margin is not None and not self.shuffles:
-            raise ValueError("gate.control_margin asks for controls: set shuffles ≥ 1")
+        if self.gate and self.gate.wants_controls and not self.shuffles:
+            raise ValueError("gate.control_margin and gate.sight ask for controls: set shuffles ≥ 1")
         return self
 
     def plan(self) -> Plan:
-        gb = 1.5 if self.endpoint is None else 0.4
-        return Plan(gb, 0.05, 1.0, ("for a nano model and about 500 frames; a 7B wants 16 GB and more",))
+        from edgekit.evaluate.plan import plan_evaluation
+
+        return plan_evaluation(self)

@@ -1,7 +1,10 @@
 """Controls that must fail: the same questions with blanked and with other scenes' images.
 
-A model that reads the image falls to chance on both; one that has learned the answers' habits, or
-that finds the answer in the prompt, does not.
+Where prompts differ from frame to frame, a model that finds the answer in the prompt stays above
+chance here, and is caught. Where all frames have one prompt, arithmetic alone puts every model at
+chance: one answer to all blanked frames is right in one class, and its own answers dealt out to
+other scenes agree with them by chance. So chance here does not show that a model sees: that is
+shown by how far it is above these controls with true images (``gate.sight``).
 """
 
 from __future__ import annotations

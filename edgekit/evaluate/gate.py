@@ -18,16 +18,18 @@ def missed(gate: Gate, metrics: dict[str, Any]) -> list[str]:
     for name, least in wanted:
         if least is not None and overall[name] < least:
             out.append(f"{name} {overall[name]:.3f} < {least:g}")
-    if gate.control_margin is not None:
-        for kind in ("blank", "shuffled"):
-            control = metrics["controls"][kind]
-            if control is None:
-                out.append(f"{kind}: no control could be made")
-                continue
-            for task in TASKS:
-                above = control[f"{task}/balanced"] - control[f"{task}/chance"]
-                if above > gate.control_margin:
-                    out.append(f"{kind} {task}: {above:.3f} above chance > {gate.control_margin:g}")
+    for kind in ("blank", "shuffled") if gate.wants_controls else ():
+        control = (metrics["controls"] or {}).get(kind)
+        if control is None:
+            out.append(f"{kind}: no control could be made")
+            continue
+        for task in TASKS:
+            without, chance = control[f"{task}/balanced"], control[f"{task}/chance"]
+            if gate.control_margin is not None and without - chance > gate.control_margin:
+                out.append(f"{kind} {task}: {without - chance:.3f} above chance > {gate.control_margin:g}")
+            seen = overall[f"{task}/balanced"] - without
+            if gate.sight is not None and seen < gate.sight:
+                out.append(f"{kind} {task}: true images are {seen:.3f} better < {gate.sight:g}")
     return out
 
 

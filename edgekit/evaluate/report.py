@@ -50,7 +50,7 @@ def write_report(
     step = max(len(rest) // max(frames - len(half), 1), 1)
     shown = half + rest[::step][: frames - len(half)]
     body = [
-        f"<h1>{escape(metrics['model'])}</h1>",
+        f"<h1>{escape(cost['model'])}</h1>",
         f"<p class=soft>{metrics['frames']} frames of {metrics['scenes']} scenes, split {metrics['split']}; "
         f"{metrics['unparsed']} answers did not parse. Intervals: 95 %, scenes resampled.</p>",
         "".join(f"<p class=soft>Note: {escape(note)}</p>" for note in notes),
@@ -64,7 +64,7 @@ def write_report(
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(metrics['model'])}: evaluation</title><style>{STYLE}</style>"
+        f"<title>{escape(cost['model'])}: evaluation</title><style>{STYLE}</style>"
         f"<body>{''.join(body)}</body></html>\n"
     )
     write_text(path, page)

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgekit.core.contract import require_same
 from edgekit.core.errors import UserError
-from edgekit.core.files import write_json, write_jsonl
+from edgekit.core.files import read_json, write_json, write_jsonl
 from edgekit.core.run import Run
 from edgekit.dataset import Dataset, Sample, open_dataset
 from edgekit.dataset.answers import AnswerLog, Pace, ask_all
@@ -39,7 +39,7 @@ def evaluate(config: EvaluateConfig, run: Run, model: Answerer | None = None) ->
         )
     reset_peak()
     folder = run.input("model") if config.model else None
-    model = model or open_answerer(config.kind, folder, config.endpoint, dataset.contract)
+    model = model or open_answerer(config.kind, folder, config.endpoint, dataset.contract, batch=config.batch)
     require_same(dataset.contract, model.contract, f"evaluate {model.name} on {config.dataset}")
     run.say(f"{model.name} on {len(rows)} frames of {len({r.scene for r in rows})} scenes ({config.split})")
 
@@ -52,16 +52,23 @@ def evaluate(config: EvaluateConfig, run: Run, model: Answerer | None = None) ->
     write_jsonl(run.out / "predictions.jsonl", [prediction(r, a) for r, a in zip(rows, answers, strict=True)])
 
     # What it costs, before the controls fill the caches.
-    quick = spread(rows, config.latency_frames) if config.latency_frames else []
-    alone = latencies_ms(model, [dataset.image(row) for row in quick], [row.user_text for row in quick])
-    cost = timing(pace.answers_per_s, alone, config.batch, folder, [a.passes for a in answers])
-    write_json(run.out / "timing.json", cost)
+    place = run.out / "timing.json"
+    if not pace.calls and place.is_file():  # a resumed run that asked nothing has nothing better
+        cost = read_json(place)
+    else:
+        quick = spread(rows, config.latency_frames) if config.latency_frames else []
+        alone = latencies_ms(model, [dataset.image(row) for row in quick], [row.user_text for row in quick])
+        at_once = min(config.batch, getattr(model, "batch", config.batch))
+        cost = timing(model.name, pace.answers_per_s, alone, at_once, folder, [a.passes for a in answers])
+        write_json(place, cost)
 
     # What that is worth.
     train_median = median_of_train(dataset, rows, run)
     metrics = measured(config, rows, answers, train_median)
     metrics["controls"] = control(config, run, model, dataset, rows, answers, train_median)
-    metrics = {"schema": SCHEMA, "model": model.name, "split": config.split, **metrics}
+    # By content, as a moved or renamed model is the same one.
+    asked = run.inputs["model"][0].digest if config.model else config.endpoint.model
+    metrics = {"schema": SCHEMA, "model": asked, "split": config.split, **metrics}
     write_json(run.out / "metrics.json", metrics)
     write_report(
         run.out / "report.html", config.report_frames, metrics, cost, dataset, rows, answers, run.notes

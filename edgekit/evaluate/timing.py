@@ -57,11 +57,13 @@ def size_mb(folder: Path) -> float:
 
 
 def timing(
-    per_s: float | None, alone_ms: Sequence[float], batch: int, folder: Path | None, passes: Sequence[int]
-) -> dict[str, Any]:
+    name: str, per_s: float | None, alone_ms: Sequence[float], batch: int, folder: Path | None,
+    passes: Sequence[int],
+) -> dict[str, Any]:  # fmt: skip
     """timing.json. A port's memory and size are not ours to measure: None."""
     p50, p95 = (float(np.percentile(alone_ms, q)) if len(alone_ms) else None for q in (50, 95))
     return {
+        "model": name,  # it tells of the place, not of the content, so it stands here
         "answers_per_s": None if per_s is None else round(per_s, 3),
         "batch": batch,
         "latency_ms_p50": None if p50 is None else round(p50, 2),

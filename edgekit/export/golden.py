@@ -51,11 +51,16 @@ def choose_golden(data: Dataset, frames: int) -> list[Sample]:
 def reference(
     loaded: Loaded, data: Dataset, rows: list[Sample], max_tokens: int, stop: list[int]
 ) -> list[Golden]:
-    """What ``loaded`` (float32) says about each row; ``stop``: ids that end a free answer."""
+    """What ``loaded`` (float32) says about each row; ``stop``: ids that end a free answer.
+
+    Replaces the model's generation_config. Raises UserError where its logits are not finite.
+    """
     model, answerer, out = loaded.model, TorchAnswerer(loaded, batch=1), []
     greedy = GenerationConfig(
         max_new_tokens=max_tokens, do_sample=False, eos_token_id=stop, pad_token_id=stop[0]
     )
+    # What a call leaves open is taken from the model's own: Qwen's has a repetition penalty.
+    model.generation_config = greedy
     for row in track(rows, "golden answers in torch", unit="frame"):
         image = data.image(row)
         answer = answerer.answer([image], [row.user_text])[0]
@@ -66,6 +71,12 @@ def reference(
         while free and free[-1] in stop:
             free.pop()
         whole = model(**_inputs(loaded, image, prompt + tokens[:-1])).logits[0, len(prompt) - 1 :]
+        if not bool(whole.isfinite().all()):
+            raise UserError(
+                f"export: {loaded.name} has no finite logits on frame {row.id}",
+                f"{int((~whole.isfinite()).sum())} of {whole.numel()} are NaN or infinite, in torch and float32",
+                "the checkpoint is damaged: train or quantize it again",
+            )
         out.append(Golden(row, free, answer.text, tokens, whole.float().numpy()))
     return out
 
@@ -90,14 +101,13 @@ def _inputs(loaded: Loaded, image: np.ndarray, ids: list[int]) -> dict[str, torc
     }
 
 
-def write_golden(folder: Path, data: Dataset, golden: list[Golden], steps: int) -> list[str]:
-    """Frames, prompts, answers and the first ``steps`` rows of logits; returns the file names."""
+def write_golden(folder: Path, data: Dataset, golden: list[Golden], steps: int) -> None:
+    """Writes frames, prompts, answers and the first ``steps`` rows of logits."""
     folder.mkdir(parents=True, exist_ok=True)
-    table, logits, names = [], {}, []
+    table, logits = [], {}
     for number, one in enumerate(golden):
         frame = f"{number:02d}.jpg"
         shutil.copyfile(data.image_path(one.row), folder / frame)
-        names.append(frame)
         logits[f"{number:02d}"] = one.logits[:steps]
         table.append(
             {
@@ -111,4 +121,3 @@ def write_golden(folder: Path, data: Dataset, golden: list[Golden], steps: int) 
         )
     write_json(folder / "golden.json", table)
     np.savez(folder / "logits.npz", **logits)
-    return [*names, "golden.json", "logits.npz"]

@@ -65,10 +65,9 @@ def put_weights(model: nn.Module, linears: dict[str, Codes]) -> None:
         model.get_submodule(module_name(name)).weight.copy_(codes.weight())
 
 
-def put_codes(model: nn.Module, linears: dict[str, Codes]) -> int:
-    """Replaces the quantized linears of ``model`` by their codes; returns how many."""
+def put_codes(model: nn.Module, linears: dict[str, Codes]) -> None:
+    """Replaces the quantized linears of ``model`` by their codes."""
     for name, codes in linears.items():
         parent, _, own = module_name(name).rpartition(".")
         module = model.get_submodule(parent)
         setattr(module, own, NBitsLinear(getattr(module, own), codes))
-    return len(linears)

@@ -76,16 +76,11 @@ def save(model: ir.Model, path: Path) -> None:
     ir.save(model, path, external_data=path.name + ".data" if many else None, size_threshold_bytes=SMALL)
 
 
-def save_fast(exact: Path, path: Path, accuracy_level: int) -> int:
-    """A variant of the graph ``exact`` whose MatMulNBits may compute in int8; shares its ``.data``.
-
-    Returns how many nodes that are.
-    """
+def save_fast(exact: Path, path: Path, accuracy_level: int) -> None:
+    """Writes a variant of the graph ``exact`` whose MatMulNBits may compute in int8; shares its ``.data``."""
     model = onnx.load(exact, load_external_data=False)
-    nodes = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
-    for node in nodes:
+    for node in (node for node in model.graph.node if node.op_type == "MatMulNBits"):
         kept = [a for a in node.attribute if a.name != "accuracy_level"]
         del node.attribute[:]
         node.attribute.extend([*kept, onnx.helper.make_attribute("accuracy_level", accuracy_level)])
     path.write_bytes(model.SerializeToString(deterministic=True))
-    return len(nodes)

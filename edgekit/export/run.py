@@ -46,9 +46,13 @@ def export(config: ExportConfig, run: Run) -> None:
     require_same(data.contract, loaded.contract, "export: golden frames and checkpoint")
     put_weights(loaded.model, linears)
 
+    if config.accuracy_level and not linears:
+        run.note("no fast decoder: the checkpoint is float, and accuracy_level is of quantized linears")
+
     built = run.state / "bundle"
-    shutil.rmtree(built, ignore_errors=True)
-    built.mkdir()
+    for folder in (built, run.out):  # a run that was killed may have left something
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
     golden = reference(loaded, data, rows, config.max_tokens, stop_tokens(source, loaded))
     write_golden(built / "golden", data, golden, config.logit_steps)
     for name in ("tokenizer.json", "contract.json"):
@@ -64,13 +68,13 @@ def export(config: ExportConfig, run: Run) -> None:
     run.log("parity", **report)
     gate(report, config.max_logit_difference)
     info["parity"] = {**report, "limit": config.max_logit_difference}
-    if config.accuracy_level:
+    if config.accuracy_level and linears:
         fast = BundleAnswerer(built, threads=config.threads, fast=True)
         info["parity_fast"] = compare(fast, data, golden, config.max_tokens, "and from the fast decoder")
         run.log("parity_fast", **info["parity_fast"])
     write_json(built / "bundle.json", info)
-    shutil.copytree(built, run.out, dirs_exist_ok=True)
-    megabytes = sum(path.stat().st_size for path in built.glob("*.onnx*")) / 1e6
+    built.rename(run.out)  # onto the empty folder, all at once: the disk never holds it twice
+    megabytes = sum(path.stat().st_size for path in run.out.glob("*.onnx*")) / 1e6
     run.say(
         f"all {report['frames']} golden frames equal, max |Δlogit| "
         f"{report['max_logit_difference']:.2g}; {megabytes:.1f} MB"

@@ -19,12 +19,14 @@ def open_answerer(
     endpoint: Endpoint | None = None,
     contract: Contract | None = None,
     threads: int | None = None,
+    batch: int = 16,
 ) -> Answerer:
     """The Answerer of a recipe's (kind, directory, endpoint).
 
     auto: a port where one is named, a Bundle where the folder holds a bundle.json, else a Checkpoint.
-    contract: the size at which a port is sent images; threads: of the runtime on this machine, its own
-    choice where None. Raises UserError where there is nothing to open.
+    contract: the size at which a port is sent images, and a Checkpoint without a contract of its own
+    is fed; threads: of the runtime on this machine, its own choice where None; batch: images at a
+    time in torch. Raises UserError where there is nothing to open.
     """
     if kind == "auto":
         bundle = folder is not None and (folder / "bundle.json").is_file()
@@ -42,5 +44,6 @@ def open_answerer(
 
         return BundleAnswerer(folder, threads=threads)
     from edgekit.models.answerer import TorchAnswerer
+    from edgekit.models.checkpoint import load_checkpoint
 
-    return TorchAnswerer(folder, threads=threads)
+    return TorchAnswerer(load_checkpoint(folder, contract=contract), batch, threads)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from edgekit.core.errors import suggestion
 from edgekit.core.recipe import Config, Plan
 from edgekit.evaluate.config import Gate
-from edgekit.road.steps import check
+from edgekit.road.steps import check, resolve
 
 
 class Step(Config):
@@ -53,21 +53,34 @@ class RoadConfig(Config):
     def _rows(self) -> RoadConfig:
         rows: list[str] = []
         for step in self.steps:
+            if step.row and step.verb != "evaluate":
+                raise ValueError(f"step {step.name}: a row is of an evaluate step, its verb is {step.verb}")
+            if step.row in rows:
+                raise ValueError(f"step {step.name}: the row {step.row!r} is another step's already")
+            if step.against and not step.row:
+                raise ValueError(f"step {step.name}: against {step.against!r}, but it has no row itself")
             if step.against and step.against not in rows:
                 why = suggestion(step.against, rows) if rows else "no step before it has a row"
                 raise ValueError(f"step {step.name}: against {step.against!r} is no earlier row; {why}")
             rows += [step.row] if step.row else []
+        if unknown := [row for row in self.gates if row not in rows]:
+            why = suggestion(unknown[0], rows) if rows else "no step has a row"
+            raise ValueError(f"gates: {unknown[0]!r} is no row; {why}")
         return self
 
     @model_validator(mode="after")
     def _resolve(self) -> RoadConfig:
         self.foreign, self.digests = check(self.steps)
+        for step in self.steps:
+            gate = self.gates.get(step.row)
+            if gate and gate.wants_controls and not resolve(step, {}).shuffles:
+                raise ValueError(
+                    f"step {step.name}: the gates of {step.row!r} ask for controls: set shuffles ≥ 1"
+                )
         return self
 
     def plan(self) -> Plan:
         """The sum of the steps' times and disks, and the largest step's memory."""
-        from edgekit.road.steps import resolve
-
         plans = {step.name: resolve(step, {}).plan() for step in self.steps}
         return Plan(
             max(p.memory_gb for p in plans.values()),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from edgekit.core.alone import dies_with_parent
 from edgekit.core.errors import UserError
+from edgekit.core.files import write_text
+from edgekit.core.recipe import find_recipe
 from edgekit.core.run import Run, start
 from edgekit.road.config import RoadConfig, Step
 from edgekit.road.report import write_report
@@ -20,15 +22,16 @@ def road(config: RoadConfig, run: Run) -> None:
 
     A step's run lies where ``edgekit VERB RECIPE`` would put it, so a road that differs in its last
     step goes on from the others; where --out named the road's directory, it lies in its steps/.
-    Raises UserError (with the step's own exit code) where a step stops: walking again resumes there.
+    --force is for each step too. Raises UserError (with the step's own exit code) where a step
+    stops: walking again resumes there.
     """
     written: dict[str, Path] = {}
     began = time.time()
     for number, step in enumerate(config.steps, start=1):
         head = f"{number}/{len(config.steps)} {step.name}"
         settings = resolve(step, written)
-        own = None if run.path.parent == Path("runs", "road") else run.path / "steps" / step.name
-        opened = start(step.verb, settings, step.name, own)
+        own = run.path / "steps" / step.name if run.placed else None
+        opened = start(step.verb, settings, find_recipe(step.recipe, step.verb).stem, own, run.forced)
         if opened.complete:
             run.say(f"{head}: already complete")
         else:
@@ -37,8 +40,9 @@ def road(config: RoadConfig, run: Run) -> None:
             walk(step, opened.path)
             run.say(f"{head}: done in {clock(time.time() - since)}")
         written[step.name] = opened.path
-    for line in write_report(config, written, run):
-        print(line, file=sys.stderr, flush=True)
+    told = "".join(f"{line}\n" for line in write_report(config, written, run))
+    write_text(run.out / "summary.txt", told)  # told again where the road is complete already
+    print(told, end="", file=sys.stderr, flush=True)
 
 
 def walk(step: Step, path: Path) -> None:

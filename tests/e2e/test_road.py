@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgekit.core.files import read_json
+from edgekit.evaluate.config import Gate
+from edgekit.evaluate.gate import missed
 from tests.e2e.conftest import walk
 
 pytestmark = [pytest.mark.blender, pytest.mark.onnx]
@@ -21,14 +23,15 @@ def pair(steps, row):
 
 def test_it_ends_in_the_table_the_page_and_the_video(walked):
     end = walked.told[walked.told.rindex("1 seed, no claim") :]
-    for row in (
+    first_cells = [line.split("|")[1].strip() for line in end.splitlines() if line.startswith("| ")]
+    assert first_cells == [
+        "model",
         "teacher",
         "student before",
         "student distilled",
         "student distilled + AWQ int4",
         "exported bundle",
-    ):
-        assert f"\n| {row} " in end
+    ]
     assert (walked.path / "out" / "report.html").is_file() and "report.html" in end
     assert (walked.step("demo") / "out" / "annotated.mp4").is_file() and "annotated.mp4" in end
 
@@ -44,11 +47,10 @@ def test_the_student_learned(steps):
     assert told["average"]["interval"][0] > 0, "its interval holds 0: nothing was shown"
 
 
-def test_a_blind_student_would_fall_to_chance(walked):
-    controls = read_json(walked.step("evaluate-distilled") / "out" / "metrics.json")["controls"]
-    for kind in ("blank", "shuffled"):
-        for task in ("speed", "light", "obstacles", "crossroad"):
-            assert controls[kind][f"{task}/balanced"] <= controls[kind][f"{task}/chance"] + 0.05, (kind, task)
+@pytest.mark.parametrize("step", ["evaluate-teacher", "evaluate-distilled", "evaluate-bundle"])
+def test_it_sees(walked, step):
+    metrics = read_json(walked.step(step) / "out" / "metrics.json")
+    assert missed(Gate(sight=0.2), metrics) == []
 
 
 def test_four_bits_keep_the_student(steps):
@@ -56,9 +58,7 @@ def test_four_bits_keep_the_student(steps):
     assert average["second"] >= 0.94 * average["first"]
 
 
-def test_the_bundle_answers_every_golden_frame_as_torch_does(walked, steps):
-    parity = read_json(walked.step("export") / "out" / "bundle.json")["parity"]
-    assert parity["frames"] >= 4 and parity["max_logit_difference"] <= parity["limit"]
+def test_the_bundle_answers_as_torch_does(steps):
     assert pair(steps, "exported bundle")["average"]["difference"] == 0
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from transformers import vision_utils
 
 from edgekit.core.errors import UserError
+from edgekit.core.files import sha256_file
 from edgekit.core.label import SLOTS, coherent, parse_answer
 from edgekit.engine.bundle_files import open_bundle
 from edgekit.engine.pixels import read_image
@@ -82,6 +83,49 @@ def test_an_unknown_schema_or_kind_is_refused_and_the_known_one_named(copied, ch
     _edit(copied, **changes)
     with pytest.raises(UserError, match="edgekit .* reads edgekit/bundle/1, kind onnx"):
         open_bundle(copied)
+
+
+def _damaged(folder: Path, kind: str) -> None:
+    """One way each in which a copy goes wrong though every listed digest fits."""
+    path = folder / "bundle.json"
+    info = json.loads(path.read_text())
+    if kind == "broken JSON":
+        path.write_text(path.read_text()[:-20])
+    elif kind == "no object":
+        path.write_text("[]")
+    elif kind == "no files":
+        _edit(folder, files={})
+    elif kind == "no decoder":
+        _edit(folder, files={k: v for k, v in info["files"].items() if k != "decoder.onnx"})
+    elif kind == "no shapes":
+        _edit(folder, model={k: v for k, v in info["model"].items() if k != "kv_heads"})
+    else:
+        contract = folder / "contract.json"
+        change = {"schema_id": "edgekit/contract/9"} if kind == "contract of later" else {"width": 28 * 20}
+        text = "{" if kind == "broken contract" else json.dumps(json.loads(contract.read_text()) | change)
+        contract.write_text(text)
+        _edit(folder, files=info["files"] | {"contract.json": sha256_file(contract)})
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("broken JSON", "bundle.json: not readable"),
+        ("no object", "bundle.json: not readable"),
+        ("no files", "does not list vision.onnx, embedding.onnx"),
+        ("no decoder", "does not list decoder.onnx"),
+        ("no shapes", "kv_heads"),
+        ("broken contract", "not a contract that this edgekit reads"),
+        ("contract of later", "edgekit/contract/9"),
+        ("another contract", "not the contract of this Bundle"),
+    ],
+)
+def test_a_damaged_bundle_is_refused_in_words(copied, kind, says):
+    _damaged(copied, kind)
+    with pytest.raises(UserError) as caught:
+        open_bundle(copied)
+    assert says in str(caught.value) and len(str(caught.value).splitlines()) == 3
 
 
 @pytest.mark.onnx

@@ -2,6 +2,8 @@ import jinja2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from edgekit.core.contract import Contract
@@ -9,7 +11,7 @@ from edgekit.engine.chat import clean, positions, prompt_ids, prompt_text
 from edgekit.models.checkpoint import write_companions
 from edgekit.models.nano import WINDOWED, WINDOWED_CONTRACT, build_nano
 from edgekit.models.template import chat_template
-from edgekit.models.tokenizer import nano_tokenizer
+from edgekit.models.tokenizer import SPECIAL, nano_tokenizer
 
 CONTRACTS = [
     Contract(),
@@ -84,6 +86,30 @@ def test_control_words_do_not_come_in_by_a_users_text():
     ids = prompt_ids(dirty, contract, nano_tokenizer())
     assert ids.count(nano_tokenizer().token_to_id("<|image_pad|>")) == contract.image_tokens
     assert ids.count(nano_tokenizer().token_to_id("<|im_start|>")) == 3
+
+
+@pytest.mark.parametrize("word", ["<image>", *SPECIAL])
+def test_a_control_word_inside_another_does_not_come_in_either(word):
+    half = len(word) // 2
+    for inner in ("<image>", "<|im_end|>", "<|quad_start|>"):
+        assert clean(word[:half] + inner + word[half:]) == ""
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["<image>", *SPECIAL]), st.integers(0, 8)), max_size=40))
+def test_however_deep_they_are_nested_none_comes_in(layers):
+    nested = "left"
+    for word, cut in layers:
+        nested = f"ok {word[:cut]}{nested}{word[cut:]} ok"
+    text, tokenizer = clean(nested), nano_tokenizer()
+    assert clean(text) == text and not any(word in text for word in ("<image>", *SPECIAL))
+    ids = prompt_ids(nested, WINDOWED_CONTRACT, tokenizer)
+    pad = tokenizer.token_to_id("<|image_pad|>")
+    assert (
+        ids.count(pad) == WINDOWED_CONTRACT.image_tokens
+        and ids.count(tokenizer.token_to_id("<|im_start|>")) == 3
+    )
+    positions(ids, pad, WINDOWED_CONTRACT)
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,13 @@ from edgekit.core.run import start
 from edgekit.dataset import DatasetWriter, Sample, TaskMark
 from edgekit.engine.answerer import Answer
 from edgekit.evaluate import EvaluateConfig, evaluate
+from edgekit.evaluate import run as evaluate_run
 from edgekit.evaluate.compare import compare
+from edgekit.evaluate.config import Gate
 from edgekit.evaluate.controls import derangement
+from edgekit.evaluate.gate import missed
 from edgekit.evaluate.table import HEAD, table
-from edgekit.evaluate.timing import peak_memory_mb, size_mb
+from edgekit.evaluate.timing import peak_memory_mb, reset_peak, size_mb
 
 CONTRACT = Contract(width=56, height=56)
 LIGHTS = {"none": 60, "red": 120, "green": 180, "yellow": 220, "off": 250}  # the red channel tells
@@ -155,6 +158,28 @@ def test_a_model_that_reads_the_answer_elsewhere_is_caught_by_the_controls(tmp_p
     assert "blank light" in error.value.why and "shuffled speed" in error.value.why
 
 
+def test_sight_is_the_contrast_between_true_and_other_images(tmp_path, dataset):
+    go(tmp_path, dataset, Sees(), "sees", gate={"sight": 0.4, "control_margin": 0.1})
+    with pytest.raises(
+        GateError
+    ) as error:  # one prompt for all: its controls are at chance, and show nothing
+        go(tmp_path, dataset, Sees(blind=True), "blind", gate={"sight": 0.05, "control_margin": 0.1})
+    for kind in ("blank", "shuffled"):
+        for task in ("speed", "light", "obstacles", "crossroad"):
+            assert f"{kind} {task}: true images are 0.000 better < 0.05" in error.value.why
+    assert "above chance" not in error.value.why
+
+
+@pytest.mark.parametrize("key", ["sight", "control_margin"])
+def test_a_gate_that_asks_for_controls_needs_them(tmp_path, dataset, key):
+    with pytest.raises(UserError, match="set shuffles"):
+        go(tmp_path, dataset, Sees(), shuffles=0, gate={key: 0.1})
+    no_controls = {"overall": {}, "controls": None}
+    assert missed(Gate(**{key: 0.1}), no_controls) == [
+        f"{k}: no control could be made" for k in ("blank", "shuffled")
+    ]
+
+
 def test_answers_that_do_not_parse_are_counted(tmp_path, dataset):
     run = go(tmp_path, dataset, Sees(mute=True))
     metrics = json.loads((run.out / "metrics.json").read_text())
@@ -170,6 +195,53 @@ def test_killed_and_started_again_gives_the_same_digest(tmp_path, dataset):
     again = go(tmp_path, dataset, model, "broken")
     assert model.asked == (60 - 32) + 25 + 1  # the rest, the latencies and their warm-up, one grey image
     assert again.finish() == whole.finish()
+
+
+def test_resumed_after_its_costs_it_keeps_them(tmp_path, dataset, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(evaluate_run, "median_of_train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        go(tmp_path, dataset, Sees())
+    before = (tmp_path / "run" / "out" / "timing.json").read_text()
+    model = Sees()
+    run = go(tmp_path, dataset, model)
+    assert (run.out / "timing.json").read_text() == before and json.loads(before)["answers_per_s"] > 0
+    assert model.asked == 1  # the grey image alone
+    assert f"{json.loads(before)['answers_per_s']}" in (run.out / "report.html").read_text()
+
+
+def test_the_digest_hangs_on_the_models_content_not_on_its_place(tmp_path, dataset):
+    runs = [go(tmp_path, dataset, Sees(name), name) for name in ("here", "there")]
+    assert runs[0].finish() == runs[1].finish()
+    for run, name in zip(runs, ("here", "there"), strict=True):
+        assert json.loads((run.out / "metrics.json").read_text())["model"] == run.inputs["model"][0].digest
+        assert json.loads((run.out / "timing.json").read_text())["model"] == name
+        assert f"<h1>{name}</h1>" in (run.out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("own", "told"), [(None, 8), (1, 1), (3, 3), (100, 8)])
+def test_the_batch_that_was_really_used_is_told(tmp_path, dataset, own, told):
+    model = Sees()
+    if own:
+        model.batch = own
+    run = go(tmp_path, dataset, model, shuffles=0, frames=9)
+    assert json.loads((run.out / "timing.json").read_text())["batch"] == told
+
+
+def test_the_recipes_batch_reaches_the_model(tmp_path, dataset, monkeypatch):
+    given = {}
+    monkeypatch.setattr(evaluate_run, "open_answerer", lambda *_, **more: given.update(more) or Sees())
+    go(tmp_path, dataset, None, batch=5)
+    assert given == {"batch": 5}
+
+
+def test_a_plan_knows_a_7b_from_a_nano():
+    def plan(model, **more):
+        return EvaluateConfig(model=model, dataset="d", **more).plan()
+
+    nano, large = plan("package:nano-teacher"), plan("models/Qwen2.5-VL-7B-Instruct")
+    assert nano.memory_gb < 2 and 33 < large.memory_gb < 40 and "8.29 B" in large.notes[0]
+    assert large.minutes > 100 * nano.minutes and plan("models/Qwen2.5-VL-7B-Instruct", frames=1).minutes < 10
+    assert "sizes unknown" in plan("runs/quantize/gone").notes[0]
 
 
 def test_another_contract_or_an_empty_split_is_refused(tmp_path, dataset):
@@ -215,9 +287,13 @@ def test_fewer_frames_are_spread_over_the_split(tmp_path, dataset):
 
 
 def test_peak_memory_sees_an_allocation_and_size_adds_up(tmp_path):
+    reset_peak()
     before = peak_memory_mb()
     block = np.ones(60_000_000, np.uint8)
-    assert peak_memory_mb() >= min(before + 1, block.nbytes / 1e6)
+    assert peak_memory_mb() >= before + 0.9 * block.nbytes / 2**20
+    del block
+    reset_peak()
+    assert peak_memory_mb() < before + 30
     (tmp_path / "x").write_bytes(b"0" * 1_500_000)
     (tmp_path / "before").mkdir()
     (tmp_path / "before" / "x").write_bytes(b"0" * 1_000_000)  # another model: it does not run

@@ -1,8 +1,10 @@
 """open_answerer chooses by kind, and says what is missing."""
 
+import shutil
+
 import pytest
 
-from edgekit.core.contract import Contract
+from edgekit.core.contract import Contract, read_contract
 from edgekit.core.errors import UserError
 from edgekit.engine.endpoint import Endpoint
 from edgekit.models.open import open_answerer
@@ -33,6 +35,15 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
 def test_a_folder_with_a_bundle_json_is_opened_as_a_bundle(tmp_path):
     pytest.importorskip("onnxruntime")
     (tmp_path / "bundle.json").write_text("{}")
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match="bundle.json: not readable"):
         open_answerer("auto", tmp_path)
-    assert "bundle" in str(error.value).lower()
+
+
+def test_a_foreign_checkpoint_is_fed_by_the_datasets_contract(windowed, tmp_path):
+    shutil.copytree(windowed["checkpoint"], tmp_path / "theirs")
+    contract = read_contract(tmp_path / "theirs")
+    (tmp_path / "theirs" / "contract.json").unlink()
+    model = open_answerer("auto", tmp_path / "theirs", None, contract, batch=3)
+    assert model.contract == contract and model.batch == 3
+    with pytest.raises(UserError, match="contract.json is not there"):
+        open_answerer("auto", tmp_path / "theirs")

@@ -12,10 +12,12 @@ from edgekit.core.errors import GateError, UserError
 from edgekit.core.files import sha256_file
 from edgekit.core.run import start
 from edgekit.dataset import open_dataset
+from edgekit.engine.answerer import Answer
 from edgekit.engine.pixels import pixel_values
 from edgekit.engine.vision_inputs import VisionShape, vision_inputs
 from edgekit.export import ExportConfig, export
-from edgekit.export.parity import gate
+from edgekit.export.golden import Golden, choose_golden, reference
+from edgekit.export.parity import compare, gate
 from edgekit.models.checkpoint import load_checkpoint
 from edgekit.models.compressed import codes
 
@@ -154,8 +156,6 @@ def test_swapped_nibbles_do_not_pass_the_gate(bundle, windowed, tmp_path):
     import onnx
 
     from edgekit.engine.bundle import BundleAnswerer
-    from edgekit.export.golden import choose_golden, reference
-    from edgekit.export.parity import compare
 
     wrong = tmp_path / "wrong"
     shutil.copytree(bundle / "out", wrong)
@@ -195,8 +195,75 @@ def test_the_gate_wants_tokens_answers_and_logits():
     for change in ({"greedy_tokens_equal": 1}, {"answers_equal": 0}, {"max_logit_difference": 2e-3}):
         with pytest.raises(GateError):
             gate(good | change, 1e-3)
-    with pytest.raises(GateError):
-        gate(good | {"max_logit_difference": float("nan")}, 1e-3)
+
+
+class Says:
+    """A Bundle that answers as a golden frame does, but for its logits."""
+
+    def __init__(self, golden, logits):
+        self.golden, self.logits = golden, logits
+
+    def write(self, image, prompt, max_tokens):
+        return iter(self.golden.free)
+
+    def answer(self, images, prompts):
+        return [Answer(self.golden.answer, None)]
+
+    def read(self, image, prompt):
+        return None
+
+    def score(self, reading, tokens):
+        return self.logits
+
+
+def test_a_bundle_that_says_nan_does_not_pass(windowed):
+    data = open_dataset(windowed["data"])
+    exact = np.zeros((3, 5), np.float32)
+    golden = Golden(data.rows("test")[0], [1], "{}", [1, 2, 3], exact)
+    gate(compare(Says(golden, exact), data, [golden, golden], 8, "exact"), 1e-3)
+    wrong = exact.copy()
+    wrong[1, 2] = np.nan
+    with pytest.raises(GateError, match="nan"):
+        gate(compare(Says(golden, wrong), data, [golden, golden], 8, "nan"), 1e-3)
+
+
+def test_a_checkpoint_that_says_nan_proves_nothing(windowed):
+    loaded, data = load_checkpoint(windowed["checkpoint"]), open_dataset(windowed["data"])
+    with torch.no_grad():
+        loaded.model.lm_head.weight[7] = float("nan")
+    with pytest.raises(UserError, match="no finite logits on frame test/000"):
+        reference(loaded, data, data.rows("test")[:1], 4, [loaded.grammar.end])
+
+
+def test_golden_tokens_are_greedy_whatever_the_checkpoints_generation_config_says(windowed, tmp_path):
+    data = open_dataset(windowed["data"])
+    shutil.copytree(windowed["checkpoint"], tmp_path / "nano")
+    place = tmp_path / "nano" / "generation_config.json"
+    written = []
+    for more in ({}, {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2}):
+        place.write_text(json.dumps(json.loads(place.read_text()) | more))
+        loaded = load_checkpoint(tmp_path / "nano")
+        assert loaded.model.generation_config.repetition_penalty == more.get("repetition_penalty")
+        written.append(reference(loaded, data, data.rows("test")[:1], 16, [loaded.grammar.end])[0].free)
+    assert written[0] == written[1] and len(written[0]) > len(set(written[0]))  # it does repeat itself
+
+
+def test_a_float_checkpoint_has_no_fast_decoder_and_says_so(windowed, tmp_path):
+    config = ExportConfig(
+        checkpoint=str(windowed["checkpoint"]), golden=str(windowed["data"]), frames=1, max_tokens=4,
+        accuracy_level=4,
+    )  # fmt: skip
+    run = start("export", config, "test", tmp_path / "run")
+    for left in ("decoder-fast.onnx", "golden/09.jpg"):  # by a run that was killed
+        (run.out / left).parent.mkdir(exist_ok=True)
+        (run.out / left).write_bytes(b"half")
+    export(config, run)
+    assert any("no fast decoder" in note for note in run.notes)
+    info = json.loads((run.out / "bundle.json").read_text())
+    assert info["quantization"] is None and "parity_fast" not in info
+    there = {p.relative_to(run.out).as_posix() for p in run.out.rglob("*") if p.is_file()}
+    assert there == {"bundle.json", *info["files"]} and "decoder-fast.onnx" not in there
+    assert not any(p.is_file() for p in run.state.rglob("*"))  # moved, not copied: the disk holds it once
 
 
 def test_golden_logits_are_torchs(bundle, quantized, info):

@@ -41,6 +41,19 @@ def child_of(process: subprocess.Popen) -> int | None:
     return int(found[0]) if found else None
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def begun(pid: int | None) -> bool:
+    """Whether it is edgekit by now: a child holds the road's own command line until then."""
+    return bool(pid) and b"evaluate" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
 def wait_for(path: Path, process: subprocess.Popen) -> None:
     """Until ``path`` holds something."""
     until = time.monotonic() + 180
@@ -74,12 +87,16 @@ def test_killed_at_every_step_and_walked_on_it_ends_in_the_same_digests(windowed
 
     road = walk(recipe, out)
     until = time.monotonic() + 60
-    while child_of(road) is None and time.monotonic() < until:
+    while not begun(orphan := child_of(road)):
+        assert time.monotonic() < until and road.poll() is None, "the road began no step"
         time.sleep(0.02)
-    orphan = child_of(road)
     road.kill()
+    until = time.monotonic() + 20
+    while not gone(orphan):
+        assert time.monotonic() < until, "a killed road's step lives on"
+        time.sleep(0.02)
     road.communicate()
-    assert orphan
+    assert not (steps / "evaluate" / "manifest.json").exists(), "it ended by itself: nothing was shown"
 
     last = walk(recipe, out)
     told = last.communicate()[1]

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from edgekit.dataset import DatasetWriter, Sample
 from edgekit.dataset.score import score
 from edgekit.road import run as road_run
 from edgekit.road.config import RoadConfig, Step
-from edgekit.road.report import CLAIM, shortfalls
-from edgekit.road.steps import kind_of
+from edgekit.road.report import CLAIM
+from edgekit.road.steps import kind_of, resolve
 
 LABEL = SceneLabel(
     recommended_speed_kmh="30", light="red", light_arrow="any", light_kind="intersection", other_left="none",
@@ -63,19 +64,19 @@ def road_of(dataset, **more):
          "reads": {"model": str(dataset), "dataset": str(dataset)}}
         for name in ("blind", "seeing")
     ]  # fmt: skip
-    steps[1]["against"] = "blind"
+    steps[1] |= {"against": "blind", "set": {"seed": 1}}  # else both would be one run
     return build(RoadConfig, {"steps": steps, **more}, "here")
 
 
 def test_a_walk_ends_in_a_table_with_shortfalls_first(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(road_run, "walk", pretend)
-    config = road_of(dataset, gates={"blind": {"average": 0.5}, "seeing": {"average": 0.1}, "gone": {}})
+    config = road_of(dataset, gates={"blind": {"average": 0.5}, "seeing": {"average": 0.1}})
     run = start("road", config, "r", tmp_path / "road")
     road_run.road(config, run)
     told = capsys.readouterr().err
     last = told[told.index("SHORTFALL") :]
     assert last.index("blind: average 0.000 < 0.5") < last.index(CLAIM) < last.index("| model")
-    assert "gone: never measured" in last and "seeing: " not in last
+    assert "seeing: " not in last and (run.out / "summary.txt").read_text() == last
     pair = "seeing against blind: Average +0.667, 95 % [+0.667, +0.667] over 10 scenes"
     assert pair in last[last.index("| seeing") :]
     page = (run.out / "report.html").read_text()
@@ -129,9 +130,30 @@ def test_a_road_that_differs_in_its_last_step_goes_on_from_the_others(dataset, t
         road_run.road(config, start("road", config, "r"))
     assert walked == ["blind", "seeing", "seeing"]
     assert len(list((tmp_path / "runs" / "road").iterdir())) == 2
-    assert sorted(p.name.partition("-")[0] for p in (tmp_path / "runs" / "evaluate").iterdir()) == [
-        "blind", "seeing", "seeing",
-    ]  # fmt: skip
+    step = resolve(config.steps[1], {})  # as the same recipe and changes on the command line
+    assert start("evaluate", step, "nano").complete
+    assert len(list((tmp_path / "runs" / "evaluate").iterdir())) == 3
+
+
+@pytest.mark.parametrize("out", [Path("runs", "road", "x"), Path("elsewhere")])
+def test_a_road_with_a_place_of_its_own_holds_its_steps(dataset, tmp_path, monkeypatch, out):
+    monkeypatch.setattr(road_run, "walk", pretend)
+    monkeypatch.chdir(tmp_path)
+    config = road_of(dataset)
+    road_run.road(config, start("road", config, "r", out))
+    assert {p.name for p in (out / "steps").iterdir()} == {"blind", "seeing"}
+    assert not (tmp_path / "runs" / "evaluate").exists()
+
+
+def test_force_walks_every_step_again(dataset, tmp_path, monkeypatch):
+    walked = []
+    monkeypatch.setattr(road_run, "walk", lambda step, path: (walked.append(step.name), pretend(step, path)))
+    monkeypatch.chdir(tmp_path)
+    config = road_of(dataset)
+    for force in (False, True):
+        road_run.road(config, start("road", config, "r", force=force))
+    assert walked == ["blind", "seeing"] * 2
+    assert len(list((tmp_path / "runs" / "evaluate").glob("nano-*.old-*"))) == 2
 
 
 def test_the_digest_of_a_road_has_no_clock_in_it(dataset, tmp_path, monkeypatch):
@@ -142,11 +164,6 @@ def test_the_digest_of_a_road_has_no_clock_in_it(dataset, tmp_path, monkeypatch)
         road_run.road(config, run)
         digests.add(run.finish())
     assert len(digests) == 1
-
-
-def test_shortfalls_know_every_gate(dataset):
-    assert shortfalls(road_of(dataset), []) == []
-    assert shortfalls(road_of(dataset, gates={"x": {"f1": 0.5}}), []) == ["x: never measured"]
 
 
 def test_a_step_that_fails_keeps_its_exit_code(tmp_path):

@@ -68,12 +68,35 @@ def test_names_become_the_paths_that_steps_wrote(tmp_path):
         ([{**RENDER, "name": "Draw it"}], "name is not valid"),
         ([], "steps is not valid"),
         ([RENDER, {**SCORE, "row": "one", "against": "two"}], "against 'two' is no earlier row"),
+        ([RENDER, {**SCORE, "row": "one"}, {**SCORE, "name": "more", "against": "one"}], "has no row itself"),
+        ([{**RENDER, "row": "one"}], "a row is of an evaluate step, its verb is render"),
+        (
+            [RENDER, {**SCORE, "row": "one"}, {**SCORE, "name": "more", "row": "one"}],
+            "another step's already",
+        ),
     ],
 )
 def test_mistakes(steps, says):
     with pytest.raises(UserError) as caught:
         road(*steps)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("gates", "says"),
+    [
+        ({"studnet": {"f1": 0.5}}, "did you mean 'student'?"),
+        ({"student": {"sight": 0.2}}, "set shuffles"),
+        ({"student": {"control_margin": 0.05}}, "set shuffles"),
+        ({"student": {"f2": 0.5}}, "f2"),
+    ],
+)
+def test_gates_that_could_never_be_held_are_refused_before_anything_is_spent(gates, says):
+    row = {**SCORE, "row": "student", "set": {"shuffles": 0}}
+    with pytest.raises(UserError) as caught:
+        road(RENDER, row, gates=gates)
+    assert says in str(caught.value)
+    road(RENDER, row, gates={"student": {"f1": 0.5}})
 
 
 def test_the_plan_is_the_sum_and_the_largest():
