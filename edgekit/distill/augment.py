@@ -9,15 +9,24 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from edgekit.core.label import SceneLabel
 from edgekit.distill.config import Augment
 
 
+def sided(label: SceneLabel) -> bool:
+    """Whether the label tells left from right, so that it is wrong of the mirrored image."""
+    return label.light_arrow in ("left", "right") or label.other_left != label.other_right
+
+
 def augment(
-    image: np.ndarray, ids: np.ndarray | None, how: Augment, rng: np.random.Generator
+    image: np.ndarray, ids: np.ndarray | None, how: Augment, rng: np.random.Generator, mirror: bool = True
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """RGB uint8 (H, W, 3) and its ids uint16 (H, W) or None, moved together."""
+    """RGB uint8 (H, W, 3) and its ids uint16 (H, W) or None, moved together.
+
+    mirror: False keeps left where it is, whatever ``how`` says; the same random numbers are drawn.
+    """
     height, width = image.shape[:2]
-    if how.mirror and rng.random() < how.mirror:
+    if how.mirror and rng.random() < how.mirror and mirror:
         image = image[:, ::-1]
         ids = None if ids is None else ids[:, ::-1]
     if how.shift or how.zoom:

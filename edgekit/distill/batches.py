@@ -6,7 +6,7 @@ on exactly where it was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -16,12 +16,19 @@ from edgekit.core.contract import Contract
 from edgekit.core.files import inside
 from edgekit.core.label import SLOTS, TASK_OF
 from edgekit.dataset import Dataset, Sample
-from edgekit.distill.augment import augment
+from edgekit.distill.augment import augment, sided
 from edgekit.distill.config import Augment, Dense
 from edgekit.distill.dense import cells, crop
 from edgekit.engine.chat import positions, prompt_ids
 from edgekit.engine.pixels import patchify, resize
 from edgekit.engine.slots import Grammar
+
+CPU = torch.device("cpu")
+
+
+def training_device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or CPU
 
 
 @dataclass
@@ -64,6 +71,10 @@ class Batch:
     value: torch.Tensor  # bool, flat: the target is (part of) a slot's value that is scored
     dense: torch.Tensor | None
 
+    def to(self, device: torch.device) -> Batch:
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{k: None if v is None else v.to(device) for k, v in moved.items()})
+
 
 def order(count: int, batch: int, step: int, seed: int) -> list[int]:
     """Indices of step ``step``: consecutive slices of one permutation per epoch."""
@@ -77,11 +88,18 @@ def order(count: int, batch: int, step: int, seed: int) -> list[int]:
 
 
 class Batcher:
-    """Builds batches for one contract and tokenizer."""
+    """Builds batches for one contract and tokenizer, on ``device``."""
 
-    def __init__(self, contract: Contract, tokenizer, grammar: Grammar, skeleton_weight: float):
+    def __init__(
+        self,
+        contract: Contract,
+        tokenizer,
+        grammar: Grammar,
+        skeleton_weight: float,
+        device: torch.device = CPU,
+    ):
         self.contract, self.tokenizer, self.grammar = contract, tokenizer, grammar
-        self.skeleton_weight = skeleton_weight
+        self.skeleton_weight, self.device = skeleton_weight, device
         self.pad = tokenizer.token_to_id("<|endoftext|>")
         self.image_token = tokenizer.token_to_id("<|image_pad|>")
         self._prompts: dict[str, list[int]] = {}
@@ -105,7 +123,8 @@ class Batcher:
             maps.append(cells(ids, row.classes, contract, dense.min_pixels))
         pixels = torch.from_numpy(patchify(np.stack(images), contract))
         grids = torch.tensor([contract.grid] * len(rows))
-        return pixels, grids, torch.from_numpy(np.concatenate(maps))
+        targets = torch.from_numpy(np.concatenate(maps))
+        return pixels.to(self.device), grids.to(self.device), targets.to(self.device)
 
     def _answer(self, sample: Sample) -> tuple[list[int], list[float], list[bool]]:
         """Answer ids, their weights, and which are values of a task that counts."""
@@ -135,7 +154,7 @@ class Batcher:
         for row in rows:
             image, ids = resize(row.image(), self.contract), row.ids() if dense else None
             if how is not None and rng is not None:
-                image, ids = augment(image, ids, how, rng)
+                image, ids = augment(image, ids, how, rng, mirror=not sided(row.sample.label))
             images.append(np.full_like(image, 127) if pixels == "blank" else image)
             maps.append(cells(ids, row.classes, self.contract, dense.min_pixels) if dense else None)
         sequences = [(self.prompt(r.sample.user_text), *self._answer(r.sample)) for r in rows]
@@ -165,4 +184,4 @@ class Batcher:
             weights=weights[where],
             value=value[where],
             dense=torch.from_numpy(np.concatenate(maps)) if dense else None,
-        )
+        ).to(self.device)

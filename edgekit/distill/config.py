@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.core.recipe import Config, Plan
+from edgekit.core.errors import UserError
+from edgekit.core.recipe import Config, Plan, build
 from edgekit.distill.plan import plan_training
 from edgekit.models.nano import NanoConfig
 
@@ -48,7 +49,8 @@ class Dense(Config):
 
 
 class Augment(Config):
-    """shift in pixels, zoom and light as fractions, noise in grey levels, mirror as a probability."""
+    """shift in pixels, zoom and light as fractions, noise in grey levels, mirror as a probability (never of a
+    frame whose label tells left from right)."""
 
     shift: float = 0.0
     zoom: float = 0.0
@@ -67,8 +69,8 @@ class Train(Config):
     final_share: float = 0.05  # of the learning rate, at the cosine's end
     precision: Literal["fp32", "bf16"] = "fp32"
     freeze_vision_tower: bool = False
-    save_every: int = 100
-    dev_every: int = 200
+    save_every: int = Field(100, ge=1)
+    dev_every: int = Field(200, ge=1)
     threads: int = 2
 
 
@@ -122,7 +124,32 @@ class DistillConfig(Config):
             raise ValueError("student.kind: checkpoint asks for student_from")
         if self.study and not self.test_data:
             raise ValueError("study asks for test_data: a Dataset whose test split scores the arms")
+        if self.test_data and not self.study:
+            raise ValueError("test_data is looked at by a study alone; leave it out, or add study")
+        if self.student_from and self.student.kind != "checkpoint":
+            raise ValueError(
+                "student_from is read with student.kind: checkpoint alone; set that, or leave it out"
+            )
+        for name in self.study.arms if self.study else ():
+            self.arm(name, self.study.seeds[0])
         return self
+
+    def arm(self, name: str, seed: int) -> DistillConfig:
+        """The recipe of one training of the study. Raises UserError where the arm's changes are not valid."""
+        raw = self.model_dump(mode="json") | {"study": None, "test_data": None, "seed": seed}
+        for key, value in self.study.arms[name].items():
+            place: Any = raw
+            *outer, last = key.split(".")
+            for part in outer:
+                place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    raise UserError(
+                        f"study arm {name!r}: {key!r}",
+                        f"{part!r} holds a value, not a group",
+                        "check the key",
+                    )
+            place[last] = value
+        return build(DistillConfig, raw, f"study arm {name!r}")
 
     def plan(self) -> Plan:
         return plan_training(self)

@@ -75,5 +75,5 @@ def dense_loss(logits: Tensor, targets: Tensor, positive_weight: float) -> Tenso
     known = targets >= 0
     if not known.any():
         return logits.sum() * 0
-    weight = torch.tensor(positive_weight, dtype=logits.dtype)
+    weight = torch.tensor(positive_weight, dtype=logits.dtype, device=logits.device)
     return F.binary_cross_entropy_with_logits(logits[known], targets[known], pos_weight=weight)

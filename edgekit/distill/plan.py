@@ -5,36 +5,59 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.core.recipe import Plan
-from edgekit.models.sizes import sizes_of
+from edgekit.models.sizes import Sizes, sizes_of
 
 if TYPE_CHECKING:
     from edgekit.distill.config import DistillConfig
 
-_NANO = 0.004
-
-
-def billions(name: str | None) -> float:
-    """Parameters (1e9) of a checkpoint, by its config.json or its published shape; else a nano's."""
-    sizes, _ = sizes_of(name) if name else (None, "")
-    return round(sizes.all / 1e9, 3) if sizes else _NANO
+_NANO = Sizes(2_600_000, 850_000, 524_288, 0, 5_000)  # where nothing is known of the checkpoint yet
+TOKENS = 600  # of a frame
+# Parameters·tokens·FLOP a second. CPU: two cores, so that the nano student's 112 steps are what they were
+# measured to take (under two minutes; much that is counted, embeddings say, is not computed).
+CPU, GPU = 320e9, 0.35 * 300e12
+ONE_DEVICE = 80  # GB of a common data-centre GPU
 
 
 def plan_training(config: DistillConfig) -> Plan:
-    """Weights in bf16 for what is frozen, 16 bytes a parameter for what AdamW trains."""
-    teacher = billions(config.teacher) if config.teacher else 0.0
-    student = billions(config.student_from or (config.teacher if config.student.kind == "shrink" else None))
-    tokens = config.train.steps * config.train.batch * 600.0
-    flops = tokens * 1e9 * (6 * student + 2 * teacher * (config.loss.alpha > 0))
-    big = max(student, teacher) > 1
-    rate = 8 * 300e12 * 0.35 if big else 60e9
-    return Plan(
-        memory_gb=round(2 * teacher + 16 * student + 1, 1),
-        disk_gb=round(4 * student * 3 + 0.05, 2),
-        minutes=round(flops / rate / 60 + 0.3, 1),
-        notes=(
-            f"teacher {teacher:g} B frozen in 2 bytes, student {student:g} B in 16 bytes a parameter (AdamW)",
-            "time: 600 tokens a frame, 6 FLOP a parameter learned and 2 taught; "
-            + ("8 GPUs at 35 % of 300 TFLOP/s" if big else "60 GFLOP/s, two CPU cores"),
-            "an estimate from these sizes, not a measurement",
+    """One device: a frozen teacher, and 16 bytes a parameter for what AdamW trains, 4 for what it does not."""
+    train, frozen_bytes = config.train, 2 if config.train.precision == "bf16" else 4
+    teacher = _sizes(config.teacher).all if config.teacher else 0
+    start = config.student_from or (config.teacher if config.student.kind == "shrink" else None)
+    sizes = _sizes(start)
+    student, still = sizes.all, sizes.vision if train.freeze_vision_tower else 0
+    runs = len(config.study.arms) * len(config.study.seeds) if config.study else 1
+    taught = 2 * teacher * (config.loss.alpha > 0)
+    # 6 FLOP a parameter: forward 2, backward 4; LoRA needs no gradients of the weights themselves.
+    flops = TOKENS * train.batch * (train.steps * (6 * student + taught) + config.lora.steps * 4 * student)
+    big = max(student, teacher) > 1e9
+    save = 4 if config.save_dtype == "float32" else 2
+    memory = (frozen_bytes * teacher + 16 * (student - still) + 4 * still) / 1e9 + 1
+    notes = [
+        f"teacher {teacher / 1e9:.3g} B frozen in {frozen_bytes} bytes, student {student / 1e9:.3g} B in 16 bytes "
+        "a parameter (AdamW), all on one device: the accelerator where there is one",
+        f"disk: 24 bytes a parameter to resume from, {save} for the student before and {save} after",
+        f"time: {TOKENS} tokens a frame, 6 FLOP a parameter learned, 4 under LoRA, 2 taught; "
+        + (
+            "one GPU at 35 % of 300 TFLOP/s" if big else "two CPU cores, by the nano student's measured steps"
         ),
+        "an estimate from these sizes, not a measurement",
+    ]
+    if runs > 1:
+        notes.insert(0, f"a study: {runs} trainings one after another; scoring them comes on top")
+    if memory > ONE_DEVICE:
+        notes.insert(
+            0,
+            f"{memory:.0f} GB do not fit one device of {ONE_DEVICE} GB, and nothing is spread over several: "
+            "name a smaller teacher or student, or use a device that holds it",
+        )
+    return Plan(
+        memory_gb=round(memory, 1),
+        disk_gb=round(student * (24 + save * (1 + runs)) / 1e9 + 0.05, 2),
+        minutes=round(runs * (flops / (GPU if big else CPU) / 60 + 0.3), 1),
+        notes=tuple(notes),
     )
+
+
+def _sizes(name: str | None) -> Sizes:
+    """By the checkpoint's config.json or its published shape; else a nano's."""
+    return (sizes_of(name)[0] if name else None) or _NANO

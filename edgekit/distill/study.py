@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.core.contract import require_same
+from edgekit.core.errors import UserError
 from edgekit.core.files import read_json, write_json
 from edgekit.core.label import TASKS
-from edgekit.core.recipe import build
 from edgekit.core.run import Run, start
 from edgekit.dataset import Dataset, open_dataset
 from edgekit.dataset.answers import AnswerLog, ask_all
@@ -26,15 +27,18 @@ def study(config: DistillConfig, run: Run, one) -> None:
     """Runs ``one(config, run)`` for every arm and seed; writes ``study.json`` to ``run.out``.
 
     The first arm is the control: differences are "arm − first arm" over resampled scenes and seeds.
+    Raises UserError, before the first arm, for test data that is empty, of another contract, or of
+    scenes that are trained on.
     """
     test = open_dataset(run.inputs["test_data"][0].out)
+    _check(test, [open_dataset(i.out) for i in run.inputs["data"]])
     results: dict[str, list[Counts]] = {}
     arms: dict[str, list[dict[str, Any]]] = {}
     scenes = [row.scene for row in test.rows("test")]
-    for arm, changes in config.study.arms.items():
+    for arm in config.study.arms:
         for seed in config.study.seeds:
             run.say(f"study: arm {arm}, seed {seed}")
-            inner = start("distill", _arm(config, changes, seed), arm, run.path / "arms" / f"{arm}-{seed}")
+            inner = start("distill", config.arm(arm, seed), arm, run.path / "arms" / f"{arm}-{seed}")
             digest = (
                 read_json(inner.path / "manifest.json")["digest"] if inner.complete else _finish(inner, one)
             )
@@ -78,15 +82,20 @@ def _average(per_frame: Counts) -> float:
     return float(metrics_of({k: v.sum(axis=0) for k, v in per_frame.items()})["average"])
 
 
-def _arm(config: DistillConfig, changes: dict[str, Any], seed: int) -> DistillConfig:
-    raw = config.model_dump(mode="json") | {"study": None, "test_data": None, "seed": seed}
-    for key, value in changes.items():
-        place = raw
-        *outer, last = key.split(".")
-        for part in outer:
-            place = place[part]
-        place[last] = value
-    return build(DistillConfig, raw, "study arm")
+def _check(test: Dataset, datasets: list[Dataset]) -> None:
+    scenes = {row.scene for row in test.rows("test")}
+    if not scenes:
+        raise UserError(
+            f"study: {test.root} scores nothing", "its test split holds 0 frames", "name other test_data"
+        )
+    for data in datasets:
+        require_same(data.contract, test.contract, f"{data.root} beside test_data {test.root}")
+        if both := sorted(scenes & {row.scene for row in data.rows("train")}):
+            raise UserError(
+                f"study: {test.root} is no held-out data",
+                f"{len(both)} of its {len(scenes)} test scenes are train scenes of {data.root}: {', '.join(both[:3])}",
+                "name test_data of other scenes",
+            )
 
 
 def _finish(run: Run, one) -> str:

@@ -1,4 +1,4 @@
-"""The training loop: one optimiser, a cosine, resumable to the bit at a fixed thread count."""
+"""The training loop: one optimiser, a cosine, resumable to the bit on the CPU at a fixed thread count."""
 
 from __future__ import annotations
 
@@ -54,10 +54,11 @@ def answer_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 class Trainer:
-    """Runs ``steps`` of one phase, saving to ``run.state`` and going on from there."""
+    """Runs ``steps`` of one phase on the batcher's device, saving to ``run.state`` and going on from there."""
 
     def __init__(self, config: DistillConfig, run: Run, batcher: Batcher, teacher: nn.Module | None):
-        self.config, self.run, self.batcher, self.teacher = config, run, batcher, teacher
+        self.config, self.run, self.batcher, self.device = config, run, batcher, batcher.device
+        self.teacher = teacher.to(self.device) if teacher is not None else None
         torch.set_num_threads(config.train.threads)
 
     def phase(
@@ -69,11 +70,18 @@ class Trainer:
         steps: int,
         rate: float,
         alpha: float,
+        dense: bool = False,
     ) -> list[dict]:
-        """Trains ``model`` in place; returns the curve. A finished or half-done phase is resumed."""
+        """Trains ``model`` in place; returns the curve. A finished or half-done phase is resumed.
+
+        alpha: the teacher's share; dense: with the recipe's dense loss and its warm-up.
+        """
         config, train = self.config, self.config.train
         torch.manual_seed(config.seed)
-        head = DenseHead(model.config.text_config.hidden_size) if config.dense.weight else None
+        model.to(self.device)
+        head = None
+        if dense and config.dense.weight:
+            head = DenseHead(model.config.text_config.hidden_size).to(self.device)
         if train.freeze_vision_tower:
             model.model.visual.requires_grad_(False)
         tuned = [p for p in model.parameters() if p.requires_grad]
@@ -89,7 +97,7 @@ class Trainer:
         step, curve = 0, []
         parts = nn.ModuleDict({"model": model} | ({"head": head} if head else {}))
         if saved.exists():
-            state = torch.load(saved, weights_only=True)
+            state = torch.load(saved, map_location="cpu", weights_only=True)
             parts.load_state_dict(state["parts"])
             optimiser.load_state_dict(state["optimiser"])
             torch.set_rng_state(state["rng"])
@@ -120,8 +128,10 @@ class Trainer:
                     shown.set_postfix({k: f"{v:.3f}" for k, v in told.items()})
                     curve.append({"step": step, **{k: round(v, 5) for k, v in told.items()}})
                 if dev and (step % train.dev_every == 0 or step == steps):
-                    curve[-1:] = [curve[-1] | self.look(model, dev)] if curve else []
-                    self.run.log("dev", phase=name, **(curve[-1] if curve else {}))
+                    if not curve or curve[-1]["step"] != step:
+                        curve.append({"step": step})
+                    curve[-1] |= self.look(model, dev)
+                    self.run.log("dev", phase=name, **curve[-1])
                 if step % train.save_every == 0 or step == steps:
                     save()
         return curve
@@ -132,7 +142,7 @@ class Trainer:
         model.train()
         rng = np.random.default_rng([config.seed, 7, step])
         told: dict[str, float] = {}
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=self.device)
         if head is not None and step < config.dense.warmup_steps:
             chosen = [rows[i] for i in order(len(rows), config.dense.warmup_batch, step, config.seed)]
             pixels, grids, targets = self.batcher.windows(chosen, config.augment, rng, config.dense)
@@ -155,7 +165,8 @@ class Trainer:
     def _answers(self, model: nn.Module, batch: Batch, alpha: float) -> tuple[Tensor, dict, Tensor]:
         """The distillation loss of a batch, its parts, and the vision tokens."""
         loss = self.config.loss
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.config.train.precision == "bf16"):
+        narrow = self.config.train.precision == "bf16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=narrow):
             logits, seen = answer_logits(model, batch)
             taught = None
             if self.teacher is not None and alpha:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from edgekit.core.label import parse_answer
 from edgekit.engine.answerer import Answer
 from edgekit.engine.chat import positions, prompt_ids
 from edgekit.engine.pixels import pixel_values
@@ -69,18 +68,6 @@ class TorchAnswerer:
                 answers[member] = Answer(text, label, sure, passes)
         return answers  # type: ignore[return-value]
 
-    def free_answer(
-        self, images: Sequence[np.ndarray], prompts: Sequence[str], max_tokens: int = 96
-    ) -> list[Answer]:
-        """Greedy answers without the grammar; ``label`` is None where the text does not parse."""
-        answers: list[Answer | None] = [None] * len(images)
-        for members, pictures, ids in self._batches(images, prompts):
-            prefix = self.read(pictures, ids)
-            for member, written in zip(members, self._write(prefix, max_tokens), strict=True):
-                text = self.tokenizer.decode(written)
-                answers[member] = Answer(text, parse_answer(text), passes=len(written) + 1)
-        return answers  # type: ignore[return-value]
-
     def _batches(self, images, prompts):
         """(members, images, prompt ids (B, T)): prompts of one length go together, so none is padded."""
         by_length: dict[int, list[tuple[int, list[int]]]] = {}
@@ -121,32 +108,13 @@ class TorchAnswerer:
         """
         longest = max(len(t) for t in tokens)
         ids = torch.tensor([t[:-1] + [t[-1]] * (longest - len(t)) for t in tokens])  # (B, longest - 1)
-        hidden = self._extend(prefix, ids, prefix.cache(which), 0)
+        hidden = self._extend(prefix, ids, prefix.cache(which))
         rows = torch.cat([prefix.logits[list(which)][:, None], self.model.lm_head(hidden).float()], dim=1)
         return [row[: len(t)].numpy() for row, t in zip(rows, tokens, strict=True)]
 
-    @torch.no_grad()
-    def _write(self, prefix: Prefix, max_tokens: int) -> list[list[int]]:
-        """Greedy token ids of each member up to its end token, left out."""
-        members = len(prefix.logits)
-        cache, logits = prefix.cache(range(members)), prefix.logits
-        out: list[list[int]] = [[] for _ in range(members)]
-        ended = [False] * members
-        for step in range(max_tokens):
-            chosen = logits.argmax(-1)
-            for i, token in enumerate(chosen.tolist()):
-                ended[i] = ended[i] or token == self.grammar.end
-                if not ended[i]:
-                    out[i].append(token)
-            if all(ended):
-                break
-            hidden = self._extend(prefix, chosen[:, None], cache, step)
-            logits = self.model.lm_head(hidden[:, -1]).float()
-        return out
-
-    def _extend(self, prefix: Prefix, ids: torch.Tensor, cache: DynamicCache, done: int) -> torch.Tensor:
-        """Hidden states (B, n, hidden) of n answer tokens, the first of them number ``done``."""
-        where = prefix.next_position + done + torch.arange(ids.shape[1])
+    def _extend(self, prefix: Prefix, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        """Hidden states (B, n, hidden) of an answer's first n tokens."""
+        where = prefix.next_position + torch.arange(ids.shape[1])
         embedded = self.model.model.language_model.embed_tokens(ids)
         return self._run(embedded, where.expand(3, len(ids), -1), cache)
 

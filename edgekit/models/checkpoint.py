@@ -1,8 +1,7 @@
 """Checkpoints: Hugging Face layout plus ``contract.json``, readable by transformers and by vLLM.
 
 transformers writes config.json, generation_config.json and model*.safetensors; ``write_companions``
-the rest: tokenizer.json, tokenizer_config.json, chat_template.jinja, preprocessor_config.json,
-video_preprocessor_config.json, README.md (the card), contract.json.
+the rest, README.md (the card) among it.
 """
 
 from __future__ import annotations
@@ -19,11 +18,17 @@ from edgekit.core.contract import Contract, read_contract
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_json, write_bytes, write_json, write_text
 from edgekit.engine.slots import Grammar
-from edgekit.models import packed
+from edgekit.models.compressed import read_unpacked
 from edgekit.models.template import chat_template
 from edgekit.models.tokenizer import NANO_TOKENIZER, SPECIAL, grammar_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# What ``write_companions`` writes.
+COMPANIONS = (
+    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "preprocessor_config.json",
+    "video_preprocessor_config.json", "contract.json", "README.md",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,19 +58,22 @@ def save_checkpoint(
     """
     folder = Path(folder)
     stored = DTYPES[dtype]
-    weights = {k: v.detach().to(stored).contiguous() for k, v in model.state_dict().items()}
+    weights = {k: v.detach().to("cpu", stored).contiguous() for k, v in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     write_companions(folder, contract, tokenizer_file, card)
     model.save_pretrained(folder, state_dict=weights)
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)  # safetensors writes for the owner alone
-    # transformers writes the dtype that the model has in memory; a server goes by this key.
-    config = read_json(folder / "config.json")
-    for part in (config, config.get("text_config", {}), config.get("vision_config", {})):
-        part["dtype"] = dtype
-    write_json(folder / "config.json", config)
+    # transformers writes the dtype that the model has in memory.
+    write_json(folder / "config.json", with_dtype(read_json(folder / "config.json"), dtype))
     return folder
+
+
+def with_dtype(config: dict, dtype: str) -> dict:
+    """A config.json's content that says ``dtype`` in all its parts: a server goes by these keys."""
+    parts = {k: {**config[k], "dtype": dtype} for k in ("text_config", "vision_config") if k in config}
+    return {**config, **parts, "dtype": dtype}
 
 
 def write_companions(
@@ -74,10 +82,11 @@ def write_companions(
     tokenizer_file: str | Path = NANO_TOKENIZER,
     card: dict | None = None,
 ) -> None:
-    """Every file of a Checkpoint but its weights and configs.
+    """Every file of a Checkpoint but its weights and configs: COMPANIONS.
 
     card: ``title``, ``text`` (markdown), and whatever else the front matter shall say
-    (``base_model``, ``license``, ``datasets``, ``tags`` …).
+    (``base_model``, ``license``, ``datasets``, ``tags`` …). Weights of our own are apache-2.0; of a
+    foreign base's licence the card says nothing unless told.
     """
     folder = Path(folder)
     grammar_of(Tokenizer.from_file(str(tokenizer_file)))
@@ -107,6 +116,12 @@ def write_companions(
     write_text(folder / "README.md", _card(card or {}, contract))
 
 
+def base_name(given: str, digest: str) -> str:
+    """How a card names its base: a ``package:`` or ``hub:`` name as it is, a folder by its input's digest,
+    since a path means nothing on another machine."""
+    return given if given.startswith(("package:", "hub:")) else digest[:16]
+
+
 def _preprocessor(contract: Contract, kind: str) -> dict:
     pixels = contract.width * contract.height
     return {
@@ -130,7 +145,9 @@ def _preprocessor(contract: Contract, kind: str) -> dict:
 
 
 def _card(card: dict, contract: Contract) -> str:
-    front = {"license": "apache-2.0", "library_name": "transformers", "pipeline_tag": "image-text-to-text"}
+    front = {"library_name": "transformers", "pipeline_tag": "image-text-to-text"}
+    if str(card.get("base_model") or "package:").startswith("package:"):
+        front["license"] = "apache-2.0"
     front |= {k: v for k, v in card.items() if k not in ("title", "text") and v is not None}
     title = card.get("title", "A driving model")
     text = card.get("text", "Reads one frame of a front camera and answers in the JSON of edgekit/label/1.")
@@ -149,16 +166,19 @@ def load_checkpoint(folder: str | Path, dtype: str = "float32", contract: Contra
 
     Quantized weights (compressed-tensors, int4 packed) are unpacked into plain ones: the model that
     comes back computes exactly what the codes say. Raises UserError for a folder that is no
-    Checkpoint, another architecture, pickled weights, or an unknown quantization.
+    Checkpoint, another architecture, pickled weights, an unknown quantization, and for weights that
+    are missing or of another shape than config.json says.
     """
     folder = Path(folder)
     if contract is None or (folder / "contract.json").is_file():
         contract = read_contract(folder)
     config = _config(folder)
     quantization = config.get("quantization_config")
+    # transformers fills what it does not find with random weights, and only warns.
+    told = {"dtype": DTYPES[dtype], "output_loading_info": True, "ignore_mismatched_sizes": True}
     if quantization is None:
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True
+        model, found = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, **told
         )
     else:
         method = quantization.get("quant_method")
@@ -169,15 +189,31 @@ def load_checkpoint(folder: str | Path, dtype: str = "float32", contract: Contra
                 "quantize the float checkpoint with edgekit quantize",
             )
         plain = Qwen2_5_VLConfig.from_dict({k: v for k, v in config.items() if k != "quantization_config"})
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            None, config=plain, state_dict=packed.read_unpacked(folder, quantization), dtype=DTYPES[dtype]
+        model, found = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            None, config=plain, state_dict=read_unpacked(folder, quantization), **told
         )
+    _whole(folder, found)
     # Tensors out of a file lie at any address, and CPU kernels round otherwise at another alignment:
     # torch's own memory makes a run's last digits the same each time.
     for weight in (*model.parameters(), *model.buffers()):
         weight.data = weight.data.clone()
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     return Loaded(model.eval(), tokenizer, contract, grammar_of(tokenizer), folder_name(folder))
+
+
+def _whole(folder: Path, found: dict) -> None:
+    """Raises UserError where transformers' loading info names weights that the model asked for in vain."""
+    mismatched = {name for name, *_ in found["mismatched_keys"]}
+    for names, why in (
+        (found["missing_keys"], "missing"),
+        (mismatched, "of another shape than config.json says"),
+    ):
+        if names:
+            raise UserError(
+                f"{folder}: these weights are not the model's that config.json describes",
+                f"{len(names)} tensors are {why}: {', '.join(sorted(names)[:3])}",
+                "copy or fetch the whole checkpoint again",
+            )
 
 
 def folder_name(folder: Path) -> str:
@@ -203,5 +239,13 @@ def _config(folder: Path) -> dict:
             f"{folder}: no safetensors weights",
             f"found {', '.join(pickled) or 'no weights at all'}; pickled weights can run code and are not read",
             "convert the weights to safetensors",
+        )
+    index = folder / "model.safetensors.index.json"
+    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else set()
+    if lacking := sorted(name for name in shards if not (folder / name).is_file()):
+        raise UserError(
+            f"{folder}: weights are missing",
+            f"{len(lacking)} of {len(shards)} shards that {index.name} names: {', '.join(lacking[:3])}",
+            "copy or fetch the whole checkpoint again",
         )
     return config

@@ -1,8 +1,8 @@
-"""The codes of a compressed-tensors `pack-quantized` checkpoint, for those who lay them out anew.
+"""The codes of a compressed-tensors `pack-quantized` checkpoint, and the plain weights that they stand for.
 
 A weight W (N out, K in) is kept as 4-bit codes q in 0..15, one scale s and one zero point z for
 each row and group of G columns:  W[n, k] = (q[n, k] - z[n, k // G]) * s[n, k // G].
-Symmetric checkpoints hold no zero points: z = 8. Plain weights come from edgekit.models.packed.
+Symmetric checkpoints hold no zero points: z = 8.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from safetensors import safe_open
 
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_json
-from edgekit.models.packed import nibbles
 
 _PARTS = ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point")
 
@@ -51,6 +50,49 @@ def module_name(name: str) -> str:
     if name.startswith("model.") and not name.startswith(("model.visual.", "model.language_model.")):
         return "model.language_model." + name.removeprefix("model.")
     return name
+
+
+def read_unpacked(folder: Path, quantization: dict) -> dict[str, torch.Tensor]:
+    """The checkpoint's tensors by name, packed weights as (q - z)·s in the scale's dtype.
+
+    quantization: config.json's quantization_config. Raises UserError for formats other than
+    pack-quantized, for weights that are not 4 bit, and for a packed weight that is not whole.
+    """
+    groups = quantization.get("config_groups", {}).values()
+    kinds = {quantization.get("format"), *(g.get("format") or "pack-quantized" for g in groups)}
+    if kinds != {"pack-quantized"}:
+        raise UserError(
+            f"{folder}: quantized in a format that is not read here",
+            f"format is {sorted(map(str, kinds))}; edgekit reads 'pack-quantized'",
+            "quantize the float checkpoint with edgekit quantize",
+        )
+    bits = {g["weights"]["num_bits"] for g in groups}
+    if bits != {4}:
+        raise UserError(
+            f"{folder}: weights of {sorted(bits)} bits",
+            "edgekit reads 4-bit weights",
+            "quantize with scheme W4A16",
+        )
+    plain = plain_tensors(folder)
+    for name in plain:
+        if name.endswith(".weight_g_idx"):
+            raise UserError(
+                f"{folder}: {name}",
+                "weights with an activation order are not read",
+                "quantize without actorder",
+            )
+    for name, linear in codes(folder).items():
+        plain[f"{name}.weight"] = linear.weight().to(linear.scale.dtype)
+    return plain
+
+
+def nibbles(words: torch.Tensor, dim: int) -> torch.Tensor:
+    """int32 words → int32 codes 0…15, eight for one along ``dim``, lowest bits first."""
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32)
+    codes = (words.unsqueeze(-1) >> shifts) & 15  # (rows, columns, 8)
+    if dim == 1:
+        return codes.reshape(words.shape[0], -1)
+    return codes.transpose(1, 2).reshape(-1, words.shape[1])
 
 
 def _tensors(folder: str | Path) -> Iterator[tuple[str, torch.Tensor]]:

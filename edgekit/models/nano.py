@@ -44,7 +44,8 @@ class NanoConfig(Config):
             raise ValueError(f"heads={self.heads} is not a multiple of kv_heads={self.kv_heads}")
         if self.vision_hidden % self.vision_heads or (self.vision_hidden // self.vision_heads) % 4:
             raise ValueError(f"vision_hidden over vision_heads={self.vision_heads} is not a multiple of 4")
-        if not self.full_attention_blocks or max(self.full_attention_blocks) >= self.vision_depth:
+        full = self.full_attention_blocks
+        if not full or min(full) < 0 or max(full) >= self.vision_depth:
             raise ValueError(f"full_attention_blocks must lie within vision_depth={self.vision_depth}")
         if self.window_px % (self.patch_size * self.merge_size):
             raise ValueError(f"window_px={self.window_px} is not a whole number of merged patches")

@@ -26,8 +26,8 @@ class Sizes(NamedTuple):
 
 
 def count(config: dict) -> Sizes:
-    """Counts from a config.json's content (transformers 5 layout, text_config and vision_config)."""
-    text, vision = config["text_config"], config["vision_config"]
+    """Counts from a config.json's content; Qwen's own on the hub are flat, without a text_config."""
+    text, vision = config.get("text_config", config), config["vision_config"]
     h, inner, layers = text["hidden_size"], text["intermediate_size"], text["num_hidden_layers"]
     kv = h // text["num_attention_heads"] * text["num_key_value_heads"]
     linears = layers * (2 * h * h + 2 * h * kv + 3 * h * inner)

@@ -19,7 +19,7 @@ class QuantizeConfig(Config):
     calibration: str  # a Dataset; only its train split is looked at
     frames: int = Field(64, ge=1)  # calibrated on, taken evenly over labels and tags
     check_frames: int = Field(32, ge=1)  # other train frames, answered before and after
-    grid: int = Field(20, ge=1)  # points of AWQ's scale search
+    grid: int = Field(20, ge=4)  # points of AWQ's scale search
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the weights while calibrating, and of the scales
     min_answers_equal: float = Field(0.0, ge=0, le=1)  # gate: share of check frames with the same answer
     gemm: bool = True  # also AutoAWQ's layout, for runtimes that read that one

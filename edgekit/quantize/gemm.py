@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.files import read_json, write_json
+from edgekit.models.checkpoint import COMPANIONS, with_dtype
 from edgekit.models.compressed import codes, plain_tensors
 
 # Which of a word's eight columns stands in which nibble, lowest first (AutoAWQ's interleaving).
@@ -72,9 +73,8 @@ def write_gemm(source: Path, target: Path) -> dict:
         "version": "gemm",
         "modules_to_not_convert": ["visual", "lm_head"],
     }
-    config["dtype"] = "float16"
-    write_json(target / "config.json", config)
-    for path in sorted(source.iterdir()):
-        if path.is_file() and path.name != "config.json" and ".safetensors" not in path.name:
-            shutil.copyfile(path, target / path.name)
+    write_json(target / "config.json", with_dtype(config, "float16"))
+    for name in (*COMPANIONS, "generation_config.json"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
     return {"linears": len(linears), "group": group, "worst_scale_rounding": worst}

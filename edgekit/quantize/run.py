@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from edgekit.core.contract import require_same
+from edgekit.core.contract import Contract, require_same
 from edgekit.core.errors import GateError, UserError, need_disk
 from edgekit.core.files import read_json, sha256_file, write_json, write_jsonl, write_text
 from edgekit.core.progress import track
 from edgekit.core.run import Run
 from edgekit.dataset import open_dataset
-from edgekit.models.checkpoint import load_checkpoint
+from edgekit.models.checkpoint import COMPANIONS, base_name, load_checkpoint, with_dtype, write_companions
 from edgekit.models.compressed import codes, quantization
 from edgekit.quantize.awq import BITS, GROUP, IGNORE, fingerprints, quantize_weights
 from edgekit.quantize.calibration import choose, stratum
@@ -36,7 +36,7 @@ def quantize(config: QuantizeConfig, run: Run) -> None:
     source, data = run.input("checkpoint"), open_dataset(run.input("calibration"))
     before_bytes = _check_source(source)
     need_disk(run.out, before_bytes, "quantize")
-    loaded = load_checkpoint(source, dtype=config.dtype)
+    loaded = load_checkpoint(source, dtype=config.dtype, contract=data.contract)
     require_same(data.contract, loaded.contract, "quantize: calibration data and checkpoint")
     rows = data.rows("train")
     calibration = choose(rows, config.frames, config.seed)
@@ -50,7 +50,9 @@ def quantize(config: QuantizeConfig, run: Run) -> None:
     quantize_weights(loaded.model, tokenizer, batches, config.grid)
     meant = fingerprints(loaded.model)
 
-    _save(loaded.model, source, run.out)
+    _save(loaded.model, source, run, config, loaded.contract)
+    card = (run.out / "README.md").read_text() if (run.out / "README.md").is_file() else ""
+    _describe(run.out, card, "compressed-tensors", "quantize.json")
     packed = load_checkpoint(run.out, dtype=config.dtype)
     read = fingerprints(packed.model)
     packed_says = listen(packed, data, checked, "answering in 4 bits")
@@ -72,6 +74,8 @@ def quantize(config: QuantizeConfig, run: Run) -> None:
     _gate(report, config)
     if config.gemm:
         report["awq_gemm"] = write_gemm(run.out, run.out / "awq-gemm")
+        layout = "the same codes in AutoAWQ's gemm layout, scales in float16"
+        _describe(run.out / "awq-gemm", card, layout, "quantize.json of the folder above")
         report["weights_bytes"]["awq_gemm"] = _bytes(run.out / "awq-gemm")
     write_json(run.out / "quantize.json", report)
     write_jsonl(
@@ -100,7 +104,8 @@ def _check_source(source: Path) -> int:
             "its config.json has a quantization_config",
             "give the float checkpoint it came from",
         )
-    text = read_json(source / "config.json")["text_config"]
+    whole = read_json(source / "config.json")
+    text = whole.get("text_config", whole)  # Qwen's own on the hub are flat
     odd = {key: text[key] for key in ("hidden_size", "intermediate_size") if text[key] % GROUP}
     if odd:
         raise UserError(
@@ -111,24 +116,34 @@ def _check_source(source: Path) -> int:
     return _bytes(source)
 
 
-def _save(model, source: Path, out: Path) -> None:
-    """The packed weights and their config, with the source's side files."""
+def _save(model, source: Path, run: Run, config: QuantizeConfig, contract: Contract) -> None:
+    """The packed weights and their config, with the source's companions; a foreign source gets ours."""
+    out = run.out
     model.save_pretrained(out, save_compressed=True)
     for path in out.glob("*.safetensors"):
         path.chmod(0o644)
-    write_json(out / "config.json", mend_ignore(read_json(out / "config.json"), IGNORE))
-    for path in sorted(source.iterdir()):
-        if path.is_file() and path.name != "config.json" and ".safetensors" not in path.name:
-            shutil.copyfile(path, out / path.name)
-    card = out / "README.md"
-    if card.is_file():
-        write_text(
-            card,
-            card.read_text().rstrip()
-            + f"\n\nThe decoder's linears are quantized to {BITS} bits (AWQ, symmetric, groups of {GROUP}; "
-            "compressed-tensors); vision tower, embeddings and head are float. "
-            "What that changed is in quantize.json.\n",
-        )
+    mended = mend_ignore(read_json(out / "config.json"), IGNORE)
+    write_json(out / "config.json", with_dtype(mended, config.dtype))
+    copied = ["generation_config.json"]
+    if (source / "contract.json").is_file():
+        copied += COMPANIONS
+    else:
+        base = base_name(config.checkpoint, run.inputs["checkpoint"][0].digest)
+        card = {"title": "A driving model in 4 bits", "base_model": base}
+        write_companions(out, contract, source / "tokenizer.json", card)
+    for name in copied:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
+
+
+def _describe(folder: Path, card: str, layout: str, report: str) -> None:
+    """The float model's card, and below it what this folder holds."""
+    write_text(
+        folder / "README.md",
+        card.rstrip()
+        + f"\n\nThe decoder's linears are quantized to {BITS} bits (AWQ, symmetric, groups of {GROUP}; "
+        f"{layout}); vision tower, embeddings and head are float. What that changed is in {report}.\n",
+    )
 
 
 def _gate(report: dict, config: QuantizeConfig) -> None:

@@ -145,3 +145,6 @@ def test_weights_are_never_unpickled():
 def test_the_licence_ships():
     text = (ROOT / "LICENSE").read_text()
     assert "Apache License" in text and "Version 2.0, January 2004" in text
+    text = (WORKER / "COPYING").read_text()
+    assert "GNU GENERAL PUBLIC LICENSE" in text and "Version 3, 29 June 2007" in text
+    assert "END OF TERMS AND CONDITIONS" in text

@@ -53,7 +53,8 @@ def test_the_metadata(wheel):
     (name,) = [n for n in wheel.namelist() if n.endswith(".dist-info/METADATA")]
     text = wheel.read(name).decode()
     assert "Requires-Python: >=3.11" in text and "Provides-Extra: vehicle" in text
-    assert any(n.endswith("licenses/LICENSE") for n in wheel.namelist())
+    for licence in ("LICENSE", "edgekit/render/worker/COPYING"):
+        assert any(n.endswith(f".dist-info/licenses/{licence}") for n in wheel.namelist()), licence
     entry = wheel.read(name.replace("METADATA", "entry_points.txt")).decode()
     assert "edgekit = edgekit.cli:main" in entry
 

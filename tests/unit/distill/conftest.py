@@ -30,8 +30,8 @@ def draw(light: str, cones: bool, rng: np.random.Generator) -> tuple[np.ndarray,
     return image, ids
 
 
-def write_dataset(folder, frames: int = 16, seed: int = 0):
-    """``frames`` train rows and a quarter as many dev rows, a scene each."""
+def write_dataset(folder, frames: int = 16, seed: int = 0, held_out: str = "dev", source: str = "render"):
+    """``frames`` train rows and a quarter as many of another split, a scene each."""
     rng = np.random.default_rng(seed)
     writer = DatasetWriter(folder, WINDOWED_CONTRACT, classes=CLASSES)
     (folder / "ids").mkdir(parents=True, exist_ok=True)
@@ -45,11 +45,11 @@ def write_dataset(folder, frames: int = 16, seed: int = 0):
             cones="yes" if cones else "no", obstacle="none", crossroad="yes", zebra="no",
         )  # fmt: skip
         row = Sample.of(
-            prompt_text=default_prompt().text, label=label, source="render",
+            prompt_text=default_prompt().text, label=label, source=source,
             id=name, images=[writer.image(name, image)], scene=name,
         )  # fmt: skip
         Image.fromarray(ids).save(folder / "ids" / f"{name}.png")
-        writer.add("train" if k < frames else "dev", row)
+        writer.add("train" if k < frames else held_out, row)
     writer.finish()
     return folder
 

@@ -4,13 +4,14 @@ import shutil
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
 from edgekit.core.contract import read_contract
 from edgekit.core.errors import UserError
 from edgekit.core.run import digest_tree
 from edgekit.engine.pixels import pixel_values
-from edgekit.models.checkpoint import load_checkpoint, save_checkpoint
+from edgekit.models.checkpoint import base_name, load_checkpoint, save_checkpoint
 from edgekit.models.nano import WINDOWED, WINDOWED_CONTRACT, NanoConfig, build_nano
 
 
@@ -34,7 +35,10 @@ def test_bfloat16_is_stored_and_declared_and_the_model_is_not_changed(model, tmp
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
         assert {file.get_tensor(k).dtype for k in file.keys()} == {torch.bfloat16}  # noqa: SIM118
         assert file.metadata() == {"format": "pt"}
-    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert {part["dtype"] for part in (config, config["text_config"], config["vision_config"])} == {
+        "bfloat16"
+    }
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     loaded = load_checkpoint(tmp_path).model
     assert loaded.dtype == torch.float32
@@ -68,8 +72,25 @@ def test_card_has_front_matter(model, tmp_path):
         tmp_path, model, WINDOWED_CONTRACT, card={"title": "Student", "base_model": "t/eacher", "text": "Hi."}
     )
     head, _, body = (tmp_path / "README.md").read_text().removeprefix("---\n").partition("---\n")
-    assert "base_model: t/eacher" in head and "pipeline_tag: image-text-to-text" in head and "license" in head
+    assert "base_model: t/eacher" in head and "pipeline_tag: image-text-to-text" in head
     assert "# Student" in body and "Hi." in body
+
+
+def test_only_weights_of_our_own_are_said_to_be_under_our_licence(model, tmp_path):
+    for base, ours in (
+        (None, True),
+        ("package:nano-teacher", True),
+        ("hub:o/model", False),
+        ("0123abcd", False),
+    ):
+        save_checkpoint(tmp_path, model, WINDOWED_CONTRACT, card={"base_model": base})
+        assert ("license: apache-2.0" in (tmp_path / "README.md").read_text()) is ours
+
+
+def test_a_card_names_a_folder_by_its_digest_and_keeps_a_name():
+    assert base_name("package:nano-teacher", "d" * 64) == "package:nano-teacher"
+    assert base_name("hub:o/model", "hub:o/model@c") == "hub:o/model"
+    assert base_name("../models/mine", "d" * 64) == "d" * 16
 
 
 def spoiled(checkpoint, tmp_path, spoil):
@@ -87,6 +108,23 @@ def edit_config(**changes):
     return spoil
 
 
+def edit_weights(change):
+    def spoil(folder):
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return spoil
+
+
+def lose_a_shard(folder):
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    (folder / "model.safetensors").rename(folder / names[0])
+    index = {"metadata": {}, "weight_map": {"a": names[0], "b": names[1]}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+UP = "model.layers.1.mlp.up_proj.weight"
 FLOAT8 = {"quant_method": "compressed-tensors", "format": "float-quantized"}
 
 
@@ -100,11 +138,26 @@ FLOAT8 = {"quant_method": "compressed-tensors", "format": "float-quantized"}
         (edit_config(model_type="llama"), "another architecture"),
         (edit_config(quantization_config={"quant_method": "awq"}), "'awq'"),
         (edit_config(quantization_config=FLOAT8), "float-quantized"),
+        (edit_weights(lambda w: w.pop(UP)), "1 tensors are missing: .*layers.1.mlp.up_proj"),
+        (edit_weights(lambda w: w.pop("lm_head.weight")), "1 tensors are missing: lm_head"),
+        (edit_weights(lambda w: w.update({UP: w[UP][1:].contiguous()})), "of another shape.*layers.1.mlp.up_proj"),
+        (lose_a_shard, "1 of 2 shards .*model-00002-of-00002"),
     ],
 )  # fmt: skip
 def test_what_is_no_checkpoint_is_refused_in_words(checkpoint, tmp_path, spoil, says):
     with pytest.raises(UserError, match=says):
         load_checkpoint(spoiled(checkpoint, tmp_path, spoil))
+
+
+def flat_config(folder):
+    """As Qwen's own models on the hub are: without text_config, its keys at the top."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config.pop("text_config") | config))
+
+
+def test_a_hubs_flat_config_is_read(model, checkpoint, tmp_path):
+    loaded = load_checkpoint(spoiled(checkpoint, tmp_path, flat_config)).model
+    assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
 
 
 def test_an_unknown_contract_version_is_refused(checkpoint, tmp_path):

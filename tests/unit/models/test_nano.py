@@ -30,7 +30,14 @@ def test_the_teacher_fits_its_budget_and_starts_near_uniform():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"hidden": 250}, {"kv_heads": 3}, {"full_attention_blocks": [9]}, {"window_px": 100}]
+    "wrong",
+    [
+        {"hidden": 250},
+        {"kv_heads": 3},
+        {"full_attention_blocks": [9]},
+        {"full_attention_blocks": [-1, 2]},
+        {"window_px": 100},
+    ],
 )
 def test_widths_that_do_not_fit_are_refused(wrong):
     with pytest.raises(ValidationError):

@@ -7,9 +7,10 @@ import torch
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
 from safetensors.torch import load_file, save_file
 
+from edgekit.core.errors import UserError
 from edgekit.models.checkpoint import load_checkpoint, save_checkpoint
+from edgekit.models.compressed import codes
 from edgekit.models.nano import WINDOWED_CONTRACT
-from edgekit.models.packed import unpack
 
 GROUP = 128
 
@@ -38,37 +39,44 @@ def quantized(weight: torch.Tensor, symmetric: bool):
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_codes_unpack_to_their_weights(symmetric):
+def test_codes_unpack_to_their_weights(symmetric, tmp_path):
+    def unpacked(stored):
+        save_file({f"a.{part}": tensor for part, tensor in stored.items()}, tmp_path / "model.safetensors")
+        return codes(tmp_path)["a"].weight()
+
     weight = torch.randn(96, 384, generator=torch.Generator().manual_seed(0)) + 0.3
     stored, plain = quantized(weight, symmetric)
-    back = unpack(stored["weight_packed"], stored["weight_scale"], [96, 384], stored.get("weight_zero_point"))
-    assert torch.equal(back, plain)
+    assert torch.equal(unpacked(stored), plain)
     swapped = stored["weight_packed"].view(torch.uint8)
     swapped = ((swapped >> 4) | (swapped << 4)).view(torch.int32)
-    wrong = unpack(swapped, stored["weight_scale"], [96, 384], stored.get("weight_zero_point"))
-    assert (wrong - plain).abs().max() > 0.1
+    assert (unpacked(stored | {"weight_packed": swapped}) - plain).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_a_quantized_checkpoint_loads_as_a_plain_model(model, tmp_path, symmetric):
-    save_checkpoint(tmp_path, model, WINDOWED_CONTRACT)
-    file = tmp_path / "model.safetensors"
+def write_packed(folder, model, symmetric: bool) -> dict[str, torch.Tensor]:
+    """A pack-quantized Checkpoint; returns the weights that its linears stand for."""
+    save_checkpoint(folder, model, WINDOWED_CONTRACT)
+    file = folder / "model.safetensors"
     weights, want = load_file(file), {}
     for name in [n for n in weights if n.endswith("_proj.weight") and "visual" not in n]:
         stored, plain = quantized(weights.pop(name), symmetric)
         want[name] = plain
         weights |= {f"{name.removesuffix('.weight')}.{k}": v for k, v in stored.items()}
-    assert len(want) == 14
     save_file(weights, file, metadata={"format": "pt"})
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",
         "config_groups": {"group_0": {"format": None, "targets": ["Linear"], "weights": {"num_bits": 4}}},
         "ignore": ["re:.*visual.*", "re:.*lm_head"],
     }
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config))
+    return want
 
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_quantized_checkpoint_loads_as_a_plain_model(model, tmp_path, symmetric):
+    want = write_packed(tmp_path, model, symmetric)
+    assert len(want) == 14
     loaded = load_checkpoint(tmp_path).model
     mine = dict(loaded.named_parameters())
     for layer in (0, 1):
@@ -79,3 +87,31 @@ def test_a_quantized_checkpoint_loads_as_a_plain_model(model, tmp_path, symmetri
     assert not hasattr(loaded.config, "quantization_config")
     save_checkpoint(tmp_path / "again", loaded, WINDOWED_CONTRACT)
     assert torch.equal(load_checkpoint(tmp_path / "again").model.lm_head.weight, model.lm_head.weight)
+
+
+Q = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [
+        ([f"{Q}.weight_scale"], "missing weight_scale"),
+        ([f"{Q}.weight_packed", f"{Q}.weight_scale", f"{Q}.weight_shape"], "1 tensors are missing: .*q_proj"),
+    ],
+)
+def test_a_quantized_checkpoint_that_is_not_whole_is_refused(model, tmp_path, lost, says):
+    write_packed(tmp_path, model, symmetric=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    for name in lost:
+        weights.pop(name)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=says):
+        load_checkpoint(tmp_path)
+
+
+def test_an_activation_order_is_refused(model, tmp_path):
+    write_packed(tmp_path, model, symmetric=True)
+    weights = load_file(tmp_path / "model.safetensors") | {f"{Q}.weight_g_idx": torch.zeros(256)}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="activation order"):
+        load_checkpoint(tmp_path)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.models.packed import nibbles
+from edgekit.models.compressed import nibbles
 from edgekit.quantize.gemm import ORDER, pack, unpack
 
 

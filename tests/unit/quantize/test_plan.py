@@ -14,6 +14,11 @@ def test_counts_are_those_of_the_model_cards(mark, billions):
     assert count(PUBLISHED[mark]).all / 1e9 == pytest.approx(billions, rel=2e-3)
 
 
+def test_a_hubs_flat_config_counts_alike():
+    whole = dict(PUBLISHED["qwen2.5-vl-7b"])
+    assert count(whole.pop("text_config") | whole) == count(PUBLISHED["qwen2.5-vl-7b"])
+
+
 def test_counts_are_those_of_the_model_in_memory(windowed):
     from edgekit.models.checkpoint import load_checkpoint
 

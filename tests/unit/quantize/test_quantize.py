@@ -39,7 +39,37 @@ def test_what_is_written(quantized, windowed):
     for name in ("tokenizer.json", "chat_template.jinja", "preprocessor_config.json"):
         for folder in (out, out / "awq-gemm"):
             assert (folder / name).read_bytes() == (windowed["checkpoint"] / name).read_bytes()
-    assert "4 bits" in (out / "README.md").read_text()
+    ours, gemm = ((folder / "README.md").read_text() for folder in (out, out / "awq-gemm"))
+    assert "4 bits" in ours and "compressed-tensors" in ours and "in quantize.json" in ours
+    for folder, dtype in ((out, "float32"), (out / "awq-gemm", "float16")):
+        whole = json.loads((folder / "config.json").read_text())
+        assert {part["dtype"] for part in (whole, whole["text_config"], whole["vision_config"])} == {dtype}
+    assert "gemm layout" in gemm and "compressed-tensors" not in gemm and "of the folder above" in gemm
+
+
+def test_a_foreign_models_folder_goes_all_the_way_in_bfloat16(windowed, tmp_path):
+    """As the 7B recipe does it: a hub's flat config.json, no contract.json, its own template and card."""
+    source = tmp_path / "hub"
+    shutil.copytree(windowed["checkpoint"], source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config.pop("text_config") | config))
+    (source / "contract.json").unlink()
+    (source / "chat_template.jinja").write_text("another")
+    (source / "README.md").write_text("---\nlicense: other\n---\nTheirs.")
+    config, run = run_with(tmp_path, windowed, checkpoint=str(source), dtype="bfloat16", grid=4)
+    quantize(config, run)
+    report = json.loads((run.out / "quantize.json").read_text())
+    assert report["linears"] == LINEARS and report["tensors_changed_by_reload"] == 0
+    for name in ("contract.json", "chat_template.jinja", "preprocessor_config.json", "tokenizer.json"):
+        for folder in (run.out, run.out / "awq-gemm"):
+            assert (folder / name).read_bytes() == (windowed["checkpoint"] / name).read_bytes()
+    card = (run.out / "README.md").read_text()
+    assert "license" not in card and "Theirs" not in card and str(tmp_path) not in card
+    for folder, dtype in ((run.out, "bfloat16"), (run.out / "awq-gemm", "float16")):
+        whole = json.loads((folder / "config.json").read_text())  # llm-compressor keeps it flat
+        assert {whole["dtype"], whole["vision_config"]["dtype"]} == {dtype}
+    scales = load_file(run.out / "model.safetensors")["model.layers.0.mlp.down_proj.weight_scale"]
+    assert scales.dtype == torch.bfloat16
 
 
 def test_calibration_never_sees_what_measures(quantized, windowed):
@@ -100,6 +130,23 @@ def test_a_quantized_checkpoint_is_refused(quantized, windowed, tmp_path):
     config, run = run_with(tmp_path, windowed, checkpoint=str(quantized))
     with pytest.raises(UserError, match="quantized already"):
         quantize(config, run)
+
+
+def test_what_the_sources_run_measured_of_itself_stays_there(windowed, tmp_path):
+    source = tmp_path / "distilled"
+    shutil.copytree(windowed["checkpoint"], source)
+    for name in ("timing.json", "distill.json", "curves.jsonl"):
+        (source / name).write_text("{}")
+    config, run = run_with(tmp_path, windowed, checkpoint=str(source), frames=2, check_frames=1, grid=4)
+    quantize(config, run)
+    assert not [p for p in run.out.rglob("*") if p.name in ("timing.json", "distill.json", "curves.jsonl")]
+    run.finish()
+    assert json.loads((run.out / "timing.json").read_text())["wall_s"] > 0
+
+
+def test_a_search_that_cannot_run_is_refused():
+    with pytest.raises(ValueError, match="greater than or equal to 4"):
+        QuantizeConfig(checkpoint="x", calibration="y", grid=3)
 
 
 def test_odd_widths_are_refused_before_anything_is_loaded(windowed, tmp_path):
