@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from edgekit.core.errors import UserError
+
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes ``path`` by rename: a killed process leaves the old file or the new one."""
@@ -39,31 +41,43 @@ def read_json(path: str | Path) -> object:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[object]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    """UTF-8; half a surrogate pair (a model can write one) stands as its JSON escape."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
-def append_jsonl(path: str | Path, row: object) -> None:
-    """One line appended by the file's one writer; a last line that a kill cut short is cut off first."""
+def append_jsonl(path: str | Path, *rows: object) -> None:
+    """Lines appended by the log's one writer, in ASCII; a last line that a kill cut short is cut off first."""
     with open(path, "ab+") as file:
         end = file.seek(0, os.SEEK_END)
         if end and (file.seek(end - 1), file.read(1))[1] != b"\n":
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
-        file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def read_jsonl(path: str | Path) -> Iterator[dict]:
-    """The rows of a JSON-lines file; a torn last line (a killed writer) is left out."""
-    with open(path) as file:
-        lines = file.read().split("\n")
-    for number, line in enumerate(lines):
+def read_jsonl(path: str | Path, torn: bool = False) -> Iterator[dict]:
+    """The rows of a JSON-lines file. Raises UserError for a line that is no JSON object.
+
+    torn: the file is a log, whose writer may have been killed: a last line without its end is left out.
+    """
+    lines = Path(path).read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            yield json.loads(line)
-        except ValueError:
-            if number < len(lines) - 1:
-                raise
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"{type(row).__name__}, not an object")
+        except ValueError as error:
+            if torn and number == len(lines):
+                return
+            raise UserError(
+                f"{path}:{number}: not a row of JSON",
+                f"{error}; the file has {len(lines) - (lines[-1] == b'')} lines",
+                "make the file again: it was cut short or edited",
+            ) from None
+        yield row
 
 
 def sha256_file(path: str | Path) -> str:

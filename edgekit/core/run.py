@@ -139,6 +139,13 @@ class Run:
         """The one input directory of key ``name``."""
         return self.inputs[name][0].out
 
+    def named(self, key: str) -> str:
+        """Input ``key`` by a name that means the same on every machine: a ``package:`` or ``hub:`` name
+        as it is given, a folder by its digest."""
+        given = getattr(self.config, key)
+        named = given.startswith(("package:", "hub:"))
+        return given if named else self.inputs[key][0].digest[:16]
+
     def log(self, event: str, **fields: object) -> None:
         append_jsonl(self.path / "log.jsonl", {"t": round(time.time(), 3), "event": event, **fields})
 

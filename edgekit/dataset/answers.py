@@ -6,7 +6,6 @@ undisturbed one, so that a model whose numbers depend on its batch gives the sam
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.core.files import read_jsonl, write_jsonl
+from edgekit.core.files import append_jsonl, read_jsonl, write_jsonl
 from edgekit.core.label import SceneLabel
 from edgekit.core.progress import bar
 from edgekit.engine.answerer import Answer, Answerer
@@ -32,14 +31,13 @@ class AnswerLog:
         self.answers: dict[str, Answer] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
-            rows = list(read_jsonl(path))
+            rows = list(read_jsonl(path, torn=True))
             write_jsonl(path, rows)
             self.answers = {row["id"]: from_row(row) for row in rows}
 
     def add(self, keys: Sequence[str], answers: Sequence[Answer]) -> None:
         rows = [{"id": key, **to_row(answer)} for key, answer in zip(keys, answers, strict=True)]
-        with open(self.path, "a") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        append_jsonl(self.path, *rows)
         # As a resumed run would read them: rounded.
         self.answers |= {row["id"]: from_row(row) for row in rows}
 

@@ -23,14 +23,13 @@ class Dataset:
         self.root, self.info, self.contract = root, info, contract
 
     def rows(self, split: str) -> list[Sample]:
-        """The split's rows. Raises UserError where a row does not fit the schema."""
+        """The split's rows. Raises UserError where a row does not fit the schema, or where they are not
+        as many as info.json says."""
         if split not in SPLITS:
             raise UserError(f"no split {split!r}", f"splits are {', '.join(SPLITS)}", "choose one")
         path = self.root / f"{split}.jsonl"
-        if not path.is_file():
-            return []
-        out = []
-        for number, raw in enumerate(read_jsonl(path), start=1):
+        out: list[Sample] = []
+        for number, raw in enumerate(read_jsonl(path) if path.is_file() else (), start=1):
             try:
                 out.append(Sample(**raw))
             except ValidationError as error:
@@ -40,6 +39,13 @@ class Dataset:
                     f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
                     "write the Dataset with edgekit.dataset.DatasetWriter",
                 ) from None
+        wanted = self.info.get("counts", {}).get(split, {}).get("frames", len(out))
+        if len(out) != wanted:
+            raise UserError(
+                f"{path}: not the whole split",
+                f"{len(out)} rows, and info.json says {wanted}",
+                "copy the Dataset again, or make it again: it was cut short or edited",
+            )
         return out
 
     def image_path(self, row: Sample) -> Path:
@@ -62,11 +68,24 @@ def open_dataset(root: str | Path) -> Dataset:
         raise UserError(
             f"{root}: not a Dataset", "it has no info.json", "name a run of mine, render or generate"
         )
-    info = read_json(path)
+    try:
+        info = dict(read_json(path))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a JSON object", str(error), "copy the Dataset again") from None
     if info.get("schema") != SCHEMA:
         raise UserError(
             f"{path}: schema {info.get('schema')!r} is not read here",
             f"edgekit {__version__} reads {SCHEMA}",
             "use the edgekit that wrote it",
         )
-    return Dataset(root, info, Contract(**info["contract"]))
+    try:
+        contract = Contract(**info["contract"])
+        for counted in info.get("counts", {}).values():
+            int(counted.get("frames", 0))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: its contract or counts are damaged",
+            f"{type(error).__name__}: {error}".replace("\n", " ")[:160],
+            "copy the Dataset again",
+        ) from None
+    return Dataset(root, info, contract)

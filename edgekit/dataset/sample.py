@@ -35,8 +35,8 @@ class Sample(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str
-    messages: list[dict[str, str]]
-    images: list[str]
+    messages: list[dict[str, str]] = Field(min_length=2)
+    images: list[str] = Field(min_length=1)
     label: SceneLabel
     tasks: dict[str, TaskMark]
     weight: float = 1.0

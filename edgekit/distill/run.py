@@ -18,7 +18,7 @@ from edgekit.distill.config import DistillConfig
 from edgekit.distill.losses import common_vocabulary
 from edgekit.distill.study import study
 from edgekit.distill.trainer import Trainer
-from edgekit.models.checkpoint import Loaded, base_name, load_checkpoint, save_checkpoint
+from edgekit.models.checkpoint import Loaded, load_checkpoint, save_checkpoint
 from edgekit.models.nano import build_nano, shrink
 from edgekit.models.tokenizer import NANO_TOKENIZER, grammar_of, nano_tokenizer
 
@@ -129,7 +129,7 @@ def _save(
     base = "student_from" if config.student_from else "teacher" if config.teacher else None
     card = {
         "title": "A driving student, before learning" if started else "A driving student",
-        "base_model": base and base_name(getattr(config, base), run.inputs[base][0].digest),
+        "base_model": base and run.named(base),
         "text": "Written by `edgekit distill`; the run's recipe.yaml and manifest.json tell from what.",
     }
     save_checkpoint(run.out / name, model, contract, tokenizer_file, card, dtype=config.save_dtype)

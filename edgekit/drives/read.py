@@ -18,7 +18,7 @@ from edgekit.engine.pixels import read_image
 
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm"}
 IMAGES = {".jpg", ".jpeg", ".png"}
-FOREIGN_FPS = 10.0  # of a folder of frames that says nothing
+FOREIGN_FPS = 10.0  # of a folder of frames that says nothing; mine notes that it was taken
 
 
 class Drive:
@@ -84,14 +84,35 @@ class Drive:
 
 
 class DriveSet:
-    """The drives below ``<root>/drives/<id>/``, in order of their ids."""
+    """The drives below ``<root>/drives/<id>/``, or ``<root>/<id>/drive.json``, in order of their ids.
+
+    Raises UserError where there are none.
+    """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
-        folder = self.root / "drives"
-        if not folder.is_dir():
-            raise UserError(f"{root}: no drives in it", "there is no folder drives/", "name a run of render")
-        self.folders = sorted(path for path in folder.iterdir() if path.is_dir())
+        folder = self.root / "drives" if (self.root / "drives").is_dir() else self.root
+        if folder == self.root and not _holds_drives(folder):
+            raise UserError(
+                f"{root}: no drives in it",
+                "there is no folder drives/, and no drive.json in the folders below",
+                "name a run of render, or a folder of drives",
+            )
+        # A clip beside the drives' folders would be left out without a word.
+        loose = _images(folder) + _videos(folder)
+        if loose:
+            raise UserError(
+                f"{folder}: files stand beside the drives",
+                f"{len(loose)} of them, first {loose[0].name}",
+                "name them as drives of their own",
+            )
+        self.folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        if not self.folders:
+            raise UserError(
+                f"{root}: no drives in it",
+                f"the folder {folder.name}/ is empty",
+                "name a folder that holds drives",
+            )
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -101,13 +122,17 @@ class DriveSet:
 
 
 def open_drives(path: str | Path) -> list[Drive]:
-    """All drives at ``path``: a DriveSet, one drive, a video, a folder of frames or of videos."""
+    """All drives at ``path``: a DriveSet, one drive, a video, a folder of frames or of videos.
+
+    Raises UserError where there are none, as ``open_drive`` does.
+    """
     path = Path(path)
-    if (path / "drives").is_dir() and not (path / "drive.json").is_file():
+    if not path.is_dir() or (path / "drive.json").is_file():
+        return [open_drive(path)]
+    if (path / "drives").is_dir() or _holds_drives(path):
         return list(DriveSet(path))
-    if path.is_dir() and not (path / "drive.json").is_file() and not _images(path) and len(_videos(path)) > 1:
-        return [open_drive(video) for video in _videos(path)]
-    return [open_drive(path)]
+    _, videos = _foreign_files(path)
+    return [open_drive(video) for video in videos] if len(videos) > 1 else [open_drive(path)]
 
 
 def open_drive(path: str | Path) -> Drive:
@@ -134,13 +159,15 @@ def open_drive(path: str | Path) -> Drive:
             _check_numbers(path, files)
             return Drive(path, info, None, files, False)
         if video.is_file():
-            return Drive(path, info, inside(path, "video.mp4"), [], False)
+            try:
+                return Drive(path, info, inside(path, "video.mp4"), [], False)
+            except ValueError as error:
+                raise UserError(f"{video}: a link that leads out", str(error), "copy the video in") from None
         raise UserError(f"{path}: a drive without frames", "no frames/*.jpg and no video.mp4", "copy them in")
-    files = _images(frames) if frames.is_dir() else _images(path)
+    files, videos = _foreign_files(path)
     if files:
         info = DriveInfo(id=_name(path), fps=FOREIGN_FPS, source=path.name)
         return Drive(path, info, None, files, True)
-    videos = _videos(path)
     if len(videos) == 1:
         return _foreign_video(path, videos[0])
     raise UserError(
@@ -148,6 +175,19 @@ def open_drive(path: str | Path) -> Drive:
         f"no drive.json, no images, {len(videos)} videos",
         "name one video or one folder",
     )
+
+
+def _foreign_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(images, videos) of a folder without drive.json. Raises UserError where it holds both."""
+    frames = folder / "frames"
+    files, videos = _images(frames) if frames.is_dir() else _images(folder), _videos(folder)
+    if files and videos:
+        raise UserError(
+            f"{folder}: images and videos in one folder",
+            f"{len(files)} images, first {files[0].name}, and {len(videos)} videos, first {videos[0].name}",
+            "keep one kind, or name the videos one by one",
+        )
+    return files, videos
 
 
 def _foreign_video(root: Path, video: Path) -> Drive:
@@ -171,12 +211,27 @@ def _check_numbers(path: Path, files: list[Path]) -> None:
             )
 
 
+def _holds_drives(folder: Path) -> bool:
+    return any(folder.glob("*/drive.json"))
+
+
 def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES and p.is_file())
+    return _of_kind(folder, IMAGES)
 
 
 def _videos(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEOS and p.is_file())
+    return _of_kind(folder, VIDEOS)
+
+
+def _of_kind(folder: Path, endings: set[str]) -> list[Path]:
+    """In the order in which people count: frame2 before frame10."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in endings and p.is_file()]
+    return sorted(found, key=lambda p: (_counted(p.name), p.name))
+
+
+def _counted(name: str) -> list[str | int]:
+    """``frame10.jpg`` -> ["frame", 10, ".jpg"]: text and numbers in turn."""
+    return [int(part) if n % 2 else part for n, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def _name(path: Path) -> str:

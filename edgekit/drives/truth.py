@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_jsonl
 from edgekit.core.label import TASKS, SceneLabel
@@ -38,7 +36,7 @@ def read_truth(path: str | Path) -> dict[int, FrameTruth]:
             visible = {task: True for task in TASKS} | row.pop("visible", {})
             if set(visible) != set(TASKS) or not all(isinstance(v, bool) for v in visible.values()):
                 raise ValueError(f"visible must be true or false for {', '.join(TASKS)}")
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}:{number}: not a row of truth",
                 str(error).replace("\n", " ")[:160],

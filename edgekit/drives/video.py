@@ -15,13 +15,21 @@ from edgekit.core.errors import UserError
 from edgekit.engine.pixels import MAX_PIXELS
 
 MAX_FRAMES = 500_000
+MAX_FPS = 1000  # as drive.json
 
 
 def probe(path: str | Path) -> tuple[int, float, int, int]:
-    """(frames, frames per second, width, height), without decoding. Raises UserError."""
+    """(frames, frames per second, width, height), without decoding. Raises UserError.
+
+    The frames are counted by reading the file through: the number in its header also counts what an
+    edit list cuts off, which no decoder shows.
+    """
     with _open(path) as container:
         stream = container.streams.video[0]
-        count = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
+        try:
+            count = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
+        except av.error.FFmpegError as error:
+            raise UserError(f"{path}: the video does not read", str(error), "check the file") from None
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         width, height = stream.codec_context.width, stream.codec_context.height
     if count > MAX_FRAMES or width * height > MAX_PIXELS:
@@ -30,7 +38,7 @@ def probe(path: str | Path) -> tuple[int, float, int, int]:
             f"{count} frames of {width}×{height}; at most {MAX_FRAMES} frames of {MAX_PIXELS} pixels",
             "cut it in parts, or scale it down",
         )
-    if not count or rate <= 0:
+    if not count or not 0 < rate <= MAX_FPS:
         raise UserError(f"{path}: no frames", f"{count} frames at {rate} per second", "check the file")
     return count, rate, width, height
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit import __version__
 from edgekit.core.errors import UserError, suggestion
+from edgekit.core.files import sha256_json
 from edgekit.core.places import shipped
 from edgekit.engine.chat import clean
 
@@ -44,6 +45,10 @@ class Library(BaseModel):
     entries: tuple[Entry, ...]
     joiner: str = " "
 
+    def digest(self) -> str:
+        """sha256 of what it says, whatever its file is called and however it is laid out."""
+        return sha256_json(self.model_dump(mode="json"))
+
 
 def known_libraries() -> list[str]:
     """The names of the libraries that ship with edgekit."""
@@ -53,7 +58,8 @@ def known_libraries() -> list[str]:
 def load_library(name: str | Path = "library") -> Library:
     """A shipped library by name (``library``, ``long-en``, ``long-zh``) or a YAML file.
 
-    Raises UserError for an unknown name, another schema, a twice-used id or a control word in a text.
+    Raises UserError for an unknown name, what is not YAML in UTF-8, another schema, a twice-used id or a
+    control word in a text.
     """
     path = Path(name)
     if not path.is_file():
@@ -66,7 +72,7 @@ def load_library(name: str | Path = "library") -> Library:
         )
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
         raise UserError(f"{path}: not YAML", str(error).replace("\n", " "), "mend the file") from None
     if not isinstance(raw, dict) or raw.pop("schema", None) != SCHEMA:
         raise UserError(
@@ -75,7 +81,7 @@ def load_library(name: str | Path = "library") -> Library:
             f"say `schema: {SCHEMA}` and follow the shipped ones",
         )
     try:
-        library = Library(**raw)
+        library = Library.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(

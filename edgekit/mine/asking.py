@@ -2,67 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
+from edgekit.core.errors import UserError
 from edgekit.dataset.answers import AnswerLog, ask_all
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answer, Answerer
 from edgekit.library import Library, Prompt, compose, context_of
 
 
-def frame_numbers(drive: Drive, every: int, most: int | None) -> list[int]:
-    """The frames that are mined: each ``every``-th, at most ``most``."""
-    return list(range(0, len(drive), every))[:most]
+class Asked(NamedTuple):
+    """A frame's answer that counts and the prompt it was given to.
+
+    first: the answer to the default prompt, where the frame was asked again; None where it was not.
+    """
+
+    answer: Answer
+    prompt: Prompt
+    first: Answer | None = None
+
+
+def frame_numbers(length: int, every: int, most: int | None) -> list[int]:
+    """The frames of a drive that are mined: each ``every``-th, at most ``most``."""
+    return list(range(0, length, every))[:most]
+
+
+def pictures(drive: Drive, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    """The frames ``numbers`` (rising), RGB uint8 (H, W, 3).
+
+    Raises UserError, with the drive and the frame, where one does not decode or the drive ends early.
+    """
+    source, at = drive.frames(numbers[0] if numbers else 0), numbers[0] if numbers else 0
+    for number in numbers:
+        try:
+            image = next(islice(source, number - at, None), None)
+            why = f"the drive was counted to hold {len(drive)} frames, and it ends before"
+        except (UserError, ValueError, SyntaxError) as error:  # Pillow raises the latter on broken headers
+            image, why = None, f"{error.what}: {error.why}" if isinstance(error, UserError) else str(error)
+        if image is None:
+            raise UserError(
+                f"drive {drive.id}: frame {number} cannot be read", why, "mend that drive, or leave it out"
+            )
+        at = number + 1
+        yield image
 
 
 def ask_drive(
     teacher: Answerer,
     drive: Drive,
-    numbers: list[int],
+    numbers: Sequence[int],
     library: Library,
     dynamic: bool,
     batch: int,
     log: AnswerLog,
-) -> tuple[list[Answer], list[Prompt]]:
-    """Answers and the prompts they were given to, one each per frame number.
+) -> list[Asked]:
+    """What was answered, per frame number.
 
     dynamic: a first answer to the default prompt says what is in the image; where the entries that
-    fit it make another prompt, the frame is asked again with that one (driving-mllm section 3.1).
+    fit it make another prompt, the frame is asked again with that one (driving-mllm section 3.1). A
+    second answer that does not parse leaves the first one standing.
     """
-    every = numbers[1] - numbers[0] if len(numbers) > 1 else 1
 
-    def frames(first: int):
-        return islice(drive.frames(numbers[first]), 0, None, every)
+    def ask(which: Sequence[int], prompts: Sequence[Prompt], what: str) -> list[Answer]:
+        # A log's answer belongs to the prompt it was given to.
+        keys = [f"{drive.id}/{n:06d}?{prompt.sha256[:8]}" for n, prompt in zip(which, prompts, strict=True)]
+        texts = [prompt.text for prompt in prompts]
+        return ask_all(teacher, keys, texts, lambda first: pictures(drive, which[first:]), log, batch, what)
 
     plain = compose(library)
-    keys = [f"{drive.id}/{n:06d}" for n in numbers]
-    answers = ask_all(teacher, keys, [plain.text] * len(keys), frames, log, batch, f"mining {drive.id}")
+    firsts = ask(numbers, [plain] * len(numbers), f"mining {drive.id}")
+    asked = [Asked(answer, plain) for answer in firsts]
     if not dynamic:
-        return answers, [plain] * len(keys)
+        return asked
 
     speeds = drive.speeds_mps()
     prompts = [
         compose(library, context_of(drive.info.tags, answer.seen, speeds[n]))
-        for n, answer in zip(numbers, answers, strict=True)
+        for n, answer in zip(numbers, firsts, strict=True)
     ]
     again = [i for i, prompt in enumerate(prompts) if prompt != plain]
-
-    def chosen(first: int):
-        wanted = again[first:]
-        source = frames(wanted[0])
-        at = wanted[0]
-        for i in wanted:
-            image: np.ndarray = next(islice(source, i - at, None))
-            at = i + 1
-            yield image
-
-    second = ask_all(
-        teacher, [f"{keys[i]}?{prompts[i].sha256[:8]}" for i in again], [prompts[i].text for i in again],
-        chosen, log, batch, f"mining {drive.id} again",
-    )  # fmt: skip
-    answers = list(answers)
-    for i, answer in zip(again, second, strict=True):
-        answers[i] = answer
-    return answers, prompts
+    seconds = ask([numbers[i] for i in again], [prompts[i] for i in again], f"mining {drive.id} again")
+    for i, answer in zip(again, seconds, strict=True):
+        kept = Asked(firsts[i], plain) if answer.label is None else Asked(answer, prompts[i])
+        asked[i] = kept._replace(first=firsts[i])
+    return asked

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from edgekit.core.recipe import Config, Plan
 from edgekit.engine.endpoint import Endpoint
+from edgekit.library import load_library
 
 
 class Smoothing(Config):
@@ -28,11 +29,15 @@ class Smoothing(Config):
 
 
 class MineConfig(Config):
-    """Drives and a teacher in, a Dataset out (and ``mining.json``: scored where drives hold truth)."""
+    """Drives and a teacher in, a Dataset out (and ``mining.json``: scored where drives hold truth).
+
+    ``digests`` is filled in here, never by hand: what the two libraries say, so that mining with an
+    edited one is another run.
+    """
 
     inputs: ClassVar[tuple[str, ...]] = ("drives", "teacher")
 
-    drives: list[str] = Field(min_length=1)  # drives, videos, frame folders, or runs that hold drives/
+    drives: list[str] = Field(min_length=1)  # drives, videos, folders of frames or drives, runs of render
     teacher: str | None = None  # a Checkpoint or a Bundle
     kind: Literal["auto", "torch", "bundle", "endpoint"] = "auto"
     endpoint: Endpoint | None = None  # instead of a directory: an OpenAI-compatible port
@@ -49,6 +54,7 @@ class MineConfig(Config):
     splits: dict[Literal["train", "dev", "test"], float] = {"train": 1.0}  # shares of the scenes
     resamples: int = Field(1000, ge=100, le=100_000)
     seed: int = 0
+    digests: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _whole(self) -> MineConfig:
@@ -62,7 +68,13 @@ class MineConfig(Config):
             raise ValueError(f"splits must be shares that sum to 1, got {self.splits}")
         return self
 
+    @model_validator(mode="after")
+    def _digest(self) -> MineConfig:
+        names = {"library": self.library, "student_library": self.student_library}
+        self.digests = {key: load_library(name).digest() for key, name in names.items()}
+        return self
+
     def plan(self) -> Plan:
-        """Memory and disk of a nano teacher in torch; the drives are not opened, so time is per frame."""
-        gb = 1.5 if self.endpoint is None else 0.4
-        return Plan(gb, 0.2, 1.0, ("for a nano teacher and about 1000 frames; a 7B wants 16 GB and more",))
+        from edgekit.mine.plan import plan_mining
+
+        return plan_mining(self)

@@ -9,6 +9,7 @@ from edgekit.core.label import TASKS, SceneLabel
 from edgekit.dataset.bootstrap import interval, intervals, resample
 from edgekit.dataset.score import DETECTED, counts, median_kmh, score, state
 from edgekit.drives import FrameTruth
+from edgekit.mine.rows import slots_of
 
 ABSENT = {"light": "none", "obstacles": "no", "crossroad": "no"}
 
@@ -62,7 +63,9 @@ def measure(drives: Sequence[Mined], resamples: int, seed: int) -> dict[str, Any
     tasks: dict[str, Any] = {}
     for task in TASKS:
         changed = sum(
-            state(a, task) != state(b, task) for d in drives for a, b in zip(d.raw, d.smoothed, strict=True)
+            slots_of(a, task) != slots_of(b, task)
+            for d in drives
+            for a, b in zip(d.raw, d.smoothed, strict=True)
         )
         tasks[task] = {
             "frames": sum(len(d.raw) for d in drives),

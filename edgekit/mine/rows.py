@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from edgekit.core.label import TASKS, SceneLabel
 from edgekit.dataset import TaskMark
 from edgekit.dataset.score import state
 from edgekit.engine.answerer import Answer
+from edgekit.mine.asking import Asked
 
 
 def slots_of(label: SceneLabel, task: str) -> dict[str, str]:
@@ -16,32 +18,46 @@ def slots_of(label: SceneLabel, task: str) -> dict[str, str]:
 
 
 def sure(answer: Answer, task: str) -> float:
-    """The confidence in a task: of its least sure slot; 1 where the teacher does not tell."""
+    """The confidence in a task: of its least sure slot; 1 where the teacher does not tell.
+
+    0 for an answer that did not parse: nothing was said.
+    """
+    if answer.label is None:
+        return 0.0
     return min((answer.confidence[s] for s in TASKS[task] if s in answer.confidence), default=1.0)
 
 
-def marks(
-    own: int, answers: Sequence[Answer], smoothed: SceneLabel | None, window_s: float
-) -> dict[str, TaskMark]:
-    """Marks of frame ``own`` (its place in ``answers``, the answers of its window).
+def step(name: str, label: SceneLabel, task: str, confidence: float, **more: Any) -> dict[str, Any]:
+    """A step of a task's history: what it said, and how sure."""
+    slots = slots_of(label, task)
+    return {
+        "step": name, "value": state(label, task), "slots": slots, "confidence": round(confidence, 3), **more
+    }  # fmt: skip
 
+
+def marks(
+    own: int, asked: Sequence[Asked], smoothed: SceneLabel | None, window_s: float
+) -> dict[str, TaskMark]:
+    """Marks of frame ``own`` (its place in ``asked``, the frames of its window).
+
+    History: ``first`` where the frame was asked again, ``vlm`` the answer that counts, ``smoothed``.
     A changed task's confidence is the mean of those frames that said what it became. A task that
     nobody could tell is ``dropped``: it is neither learned from nor scored.
     """
     out = {}
+    me, answers = asked[own], [a.answer for a in asked]
     for task in TASKS:
-        raw = slots_of(answers[own].seen, task)
-        history = [{"step": "vlm", "value": state(answers[own].seen, task), "slots": raw}]
-        final, source, confidence, status = raw, "vlm", sure(answers[own], task), "kept"
+        raw = slots_of(me.answer.seen, task)
+        final, source, confidence, status = raw, "vlm", sure(me.answer, task), "kept"
+        history = [step("first", me.first.seen, task, sure(me.first, task))] if me.first else []
+        history.append(step("vlm", me.answer.seen, task, confidence))
         if smoothed is not None:
             final = slots_of(smoothed, task)
-            history.append(
-                {"step": "smoothed", "value": state(smoothed, task), "slots": final, "window_s": window_s}
-            )
             if final != raw:
-                voters = [sure(a, task) for a in answers if state(a.seen, task) == state(smoothed, task)]
+                told = [a for a in answers if a.label and state(a.label, task) == state(smoothed, task)]
                 source, status = "smoothed", "changed"
-                confidence = sum(voters) / len(voters) if voters else confidence
+                confidence = sum(sure(a, task) for a in told) / len(told) if told else confidence
+            history.append(step("smoothed", smoothed, task, confidence, window_s=window_s))
         if all(value == "unknown" for value in final.values()):
             status = "dropped"
         out[task] = TaskMark(source=source, confidence=round(confidence, 3), status=status, history=history)

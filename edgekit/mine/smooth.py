@@ -81,7 +81,9 @@ def smooth_one(labels: Sequence[SceneLabel], own: int) -> SceneLabel:
     out = {slot: majority(votes[slot], getattr(me, slot)) for slot in SLOTS}
     out["recommended_speed_kmh"] = median_speed(votes["recommended_speed_kmh"], me.recommended_speed_kmh)
     light = out["light"]
-    agree = sorted((i for i, label in enumerate(labels) if label.light == light), key=lambda i: abs(i - own))
+    # Near is counted in frames that tell a light: one that abstains between two takes no part in this either.
+    place = {i: n for n, i in enumerate(i for i, x in enumerate(labels) if i == own or x.light != "unknown")}
+    agree = sorted((i for i in place if labels[i].light == light), key=lambda i: abs(place[i] - place[own]))
     for slot in ("light_arrow", "light_kind"):
         nearest = getattr(labels[agree[0]], slot)  # own where the frame itself shows that light
         out[slot] = majority([getattr(labels[i], slot) for i in agree], nearest)

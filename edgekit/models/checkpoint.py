@@ -116,12 +116,6 @@ def write_companions(
     write_text(folder / "README.md", _card(card or {}, contract))
 
 
-def base_name(given: str, digest: str) -> str:
-    """How a card names its base: a ``package:`` or ``hub:`` name as it is, a folder by its input's digest,
-    since a path means nothing on another machine."""
-    return given if given.startswith(("package:", "hub:")) else digest[:16]
-
-
 def _preprocessor(contract: Contract, kind: str) -> dict:
     pixels = contract.width * contract.height
     return {

@@ -14,7 +14,7 @@ from edgekit.core.files import read_json, sha256_file, write_json, write_jsonl, 
 from edgekit.core.progress import track
 from edgekit.core.run import Run
 from edgekit.dataset import open_dataset
-from edgekit.models.checkpoint import COMPANIONS, base_name, load_checkpoint, with_dtype, write_companions
+from edgekit.models.checkpoint import COMPANIONS, load_checkpoint, with_dtype, write_companions
 from edgekit.models.compressed import codes, quantization
 from edgekit.quantize.awq import BITS, GROUP, IGNORE, fingerprints, quantize_weights
 from edgekit.quantize.calibration import choose, stratum
@@ -128,7 +128,7 @@ def _save(model, source: Path, run: Run, config: QuantizeConfig, contract: Contr
     if (source / "contract.json").is_file():
         copied += COMPANIONS
     else:
-        base = base_name(config.checkpoint, run.inputs["checkpoint"][0].digest)
+        base = run.named("checkpoint")
         card = {"title": "A driving model in 4 bits", "base_model": base}
         write_companions(out, contract, source / "tokenizer.json", card)
     for name in copied:

@@ -64,8 +64,9 @@ def test_a_whole_environment_is_left_as_it_is(monkeypatch):
 def test_too_little_disk_is_told_before_anything_is_made(monkeypatch):
     monkeypatch.setattr(build, "_base_python", lambda want: sys.executable)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("U", (), {"free": 10_000_000})())
-    with pytest.raises(UserError, match="not enough disk"):
+    with pytest.raises(UserError, match="not enough disk") as error:
         environments.setup("blender")
+    assert "EDGEKIT_ENVS" in error.value.do and "--out" not in error.value.do
     assert not environments.folder_of("blender").exists()
 
 
@@ -182,19 +183,23 @@ def test_pips_settings_reach_uv():
     }
 
 
-def run_install(tmp_path, monkeypatch, codes, output="error: No solution found"):
-    """Runs install() with tools that end with ``codes``, one after another; returns their commands."""
-    seen, left = [], list(codes)
+NOWHERE = "error: No solution found"
+
+
+def run_install(tmp_path, monkeypatch, codes, *outputs, want=contents.SERVE_CPU):
+    """Runs install() with tools that end with ``codes`` and say ``outputs`` (the last one over and over), one
+    after another; returns their commands."""
+    seen, left, said = [], list(codes), [*outputs] or [NOWHERE]
 
     def tee(command, environment, log):
         overrides = next((a for b, a in zip(command, command[1:], strict=False) if b == "--override"), None)
         seen.append((command, open(overrides).read() if overrides else ""))
-        return left.pop(0), output
+        return left.pop(0), said.pop(0) if len(said) > 1 else said[0]
 
     monkeypatch.setattr(install, "_tee", tee)
     monkeypatch.setattr(install, "_find_uv", lambda: "/bin/uv")
     monkeypatch.setattr(install, "pip_settings", dict)
-    install.install(contents.SERVE_CPU, tmp_path / "python", tmp_path / "log")
+    install.install(want, tmp_path / "python", tmp_path / "log")
     return seen
 
 
@@ -209,6 +214,31 @@ def test_a_full_disk_is_not_tried_again(tmp_path, monkeypatch):
     full = "No space left on device"
     with pytest.raises(UserError, match="the disk is full"):
         run_install(tmp_path, monkeypatch, [1], full)
+
+
+@pytest.mark.parametrize("before", [1, 2, 3])
+def test_a_full_disk_is_told_whichever_attempt_says_it(tmp_path, monkeypatch, before):
+    with pytest.raises(UserError, match="the disk is full"):
+        run_install(tmp_path, monkeypatch, [1] * (before + 1), *[NOWHERE] * before, "No space left on device")
+
+
+def test_a_log_that_finds_no_room_stops_nothing(capfd):
+    said = install._tee([sys.executable, "-c", "print('hello')"], {}, Path("/dev/full"))
+    assert said == (0, "hello\n")
+    assert "[setup] hello" in capfd.readouterr().err
+
+
+def test_the_main_environments_failure_names_make_setup(tmp_path, monkeypatch):
+    main = contents.Wanted("main", ("pip",), (11, 99), 1, "")
+    with pytest.raises(UserError, match="^make setup: the packages could not"):
+        run_install(tmp_path, monkeypatch, [1, 1], want=main)
+
+
+def test_the_users_packages_stay_out_of_a_side_environment(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.setenv("THEIRS", "1")
+    assert environments.clean_environ().get("PYTHONPATH") is None
+    assert environments.clean_environ()["THEIRS"] == "1"
 
 
 def test_an_unreachable_index_gets_pip_but_no_second_index(tmp_path, monkeypatch):

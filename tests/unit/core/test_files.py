@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.core.errors import UserError
 from edgekit.core.files import (
     append_jsonl,
     inside,
@@ -58,7 +59,9 @@ def test_json_lines_come_back_and_a_torn_last_line_is_left_out(tmp_path):
     append_jsonl(path, {"c": "x\u2028y"})
     with open(path, "a") as file:
         file.write('{"d": ')
-    assert list(read_jsonl(path)) == [{"a": 1}, {"b": "灯"}, {"c": "x\u2028y"}]
+    assert list(read_jsonl(path, torn=True)) == [{"a": 1}, {"b": "灯"}, {"c": "x\u2028y"}]
+    with pytest.raises(UserError, match=":4: not a row"):  # a table is whole, or it is told
+        list(read_jsonl(path))
     append_jsonl(path, {"e": 2})  # the resumed writer must not glue its row to the torn one
     assert list(read_jsonl(path)) == [{"a": 1}, {"b": "灯"}, {"c": "x\u2028y"}, {"e": 2}]
 
@@ -73,8 +76,24 @@ def test_a_file_that_is_one_torn_line_starts_afresh(tmp_path):
 def test_a_broken_line_in_the_middle_is_no_kill_and_is_not_passed_over(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n{"b": \n{"c": 3}\n')
-    with pytest.raises(ValueError):
-        list(read_jsonl(path))
+    for torn in (True, False):
+        with pytest.raises(UserError, match=":2: not a row"):
+            list(read_jsonl(path, torn=torn))
+
+
+@pytest.mark.parametrize("bad", [b'{"a": 1}\n[2]\n', b'{"a": 1}\n{"b": "\xff"}\n'])
+def test_what_is_no_json_object_in_utf8_is_told(tmp_path, bad):
+    (tmp_path / "rows.jsonl").write_bytes(bad)
+    with pytest.raises(UserError, match=":2: not a row"):
+        list(read_jsonl(tmp_path / "rows.jsonl"))
+
+
+def test_half_a_surrogate_pair_is_written_and_comes_back(tmp_path):
+    rows = [{"text": "灯 \ud83d"}, {"text": "\udc00"}]
+    write_jsonl(tmp_path / "table.jsonl", rows)
+    append_jsonl(tmp_path / "log.jsonl", *rows)
+    assert list(read_jsonl(tmp_path / "table.jsonl")) == list(read_jsonl(tmp_path / "log.jsonl")) == rows
+    assert (tmp_path / "log.jsonl").read_bytes().isascii() and "灯" in (tmp_path / "table.jsonl").read_text()
 
 
 def test_json_and_digests(tmp_path):

@@ -117,6 +117,19 @@ def test_a_foreign_video_counts_and_so_does_the_telemetry_beside_it(tmp_path, si
     assert len(digests) == 3
 
 
+def test_an_input_is_named_by_what_means_the_same_everywhere(tmp_path):
+    class OneConfig(Config):
+        inputs: ClassVar[tuple[str, ...]] = ("model",)
+        model: str
+
+    source = made(tmp_path)
+    for given, named in (
+        (str(source.path), read_json(source.path / "manifest.json")["digest"][:16]),
+        ("package:sample", "package:sample"),
+    ):
+        assert start("probe", OneConfig(model=given), "r").named("model") == named
+
+
 def test_inputs_count_by_content_not_by_place(tmp_path):
     source = made(tmp_path)
     one = start("probe", ProbeConfig(data=[str(source.path)]), "r")

@@ -7,6 +7,8 @@ from edgekit.core.contract import Contract, require_same
 from edgekit.core.errors import UserError
 from edgekit.core.label import SceneLabel
 from edgekit.dataset import DatasetWriter, Sample, TaskMark, open_dataset
+from edgekit.dataset.answers import AnswerLog
+from edgekit.engine.answerer import Answer
 
 CONTRACT = Contract(width=84, height=56)
 LABEL = SceneLabel(
@@ -91,6 +93,71 @@ def test_an_unknown_schema_and_a_bad_row_are_told(tmp_path):
     (tmp_path / "info.json").write_text(json.dumps(info | {"schema": "edgekit/dataset/9"}))
     with pytest.raises(UserError, match="edgekit/dataset/1"):
         open_dataset(tmp_path)
+
+
+def test_a_split_that_is_not_whole_is_told(tmp_path):
+    writer = DatasetWriter(tmp_path, CONTRACT)
+    for i in range(4):
+        writer.add("train", sample(writer, f"a{i}", "a"))
+    writer.finish()
+    table = tmp_path / "train.jsonl"
+    whole = table.read_text()
+    for part, said in (
+        (whole[: len(whole) // 2 + 9], ":3: not a row"),
+        (whole[: whole.index("\n") + 1], "1 rows"),
+    ):
+        table.write_text(part)
+        with pytest.raises(UserError, match=said):
+            open_dataset(tmp_path).rows("train")
+    table.unlink()
+    with pytest.raises(UserError, match="0 rows, and info.json says 4"):
+        open_dataset(tmp_path).rows("train")
+    info = json.loads((tmp_path / "info.json").read_text())
+    del info["counts"]  # a Dataset of another hand may not count
+    (tmp_path / "info.json").write_text(json.dumps(info))
+    table.write_text(whole)
+    assert len(open_dataset(tmp_path).rows("train")) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda info: "{",
+        lambda info: "7",
+        lambda info: json.dumps(info).encode("utf-16"),
+        lambda info: json.dumps({k: v for k, v in info.items() if k != "contract"}),
+        lambda info: json.dumps(info | {"contract": 3}),
+        lambda info: json.dumps(info | {"contract": info["contract"] | {"width": "broad"}}),
+        lambda info: json.dumps(info | {"counts": {"train": 3}}),
+    ],
+)
+def test_a_damaged_info_json_is_told(tmp_path, change):
+    write(tmp_path)
+    path = tmp_path / "info.json"
+    new = change(json.loads(path.read_text()))
+    path.write_bytes(new if isinstance(new, bytes) else new.encode())
+    with pytest.raises(UserError, match="info.json") as error:
+        open_dataset(tmp_path)
+    assert len(str(error.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("gone", [{"images": []}, {"messages": []}])
+def test_a_row_without_images_or_messages_is_told(tmp_path, gone):
+    write(tmp_path)
+    row = json.loads((tmp_path / "train.jsonl").read_text())
+    (tmp_path / "train.jsonl").write_text(json.dumps(row | gone) + "\n")
+    with pytest.raises(UserError, match="train.jsonl:1"):
+        open_dataset(tmp_path).rows("train")
+
+
+def test_answers_in_any_script_outlive_a_kill(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    log = AnswerLog(path)
+    log.add(["a", "b"], [Answer("前方红灯 \ud83d", LABEL, {"light": 0.9}), Answer("没有", None)])
+    data = path.read_bytes()
+    for cut in range(len(data) - 40, len(data)):  # within the second answer, wherever a kill may fall
+        path.write_bytes(data[:cut])
+        assert AnswerLog(path).answers["a"] == log.answers["a"]
 
 
 def test_contracts_that_differ_are_refused_by_field():

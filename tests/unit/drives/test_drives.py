@@ -17,6 +17,7 @@ from edgekit.drives import (
     pack_drive,
     read_telemetry,
     write_drive,
+    write_telemetry,
 )
 
 W, H = 64, 48
@@ -112,13 +113,69 @@ def test_foreign_video_and_foreign_frames(tmp_path, drive):
     assert folder.foreign and len(folder) == 6 and folder.speeds_mps() == [None] * 6
 
 
+def test_foreign_frames_come_in_the_order_in_which_people_count(tmp_path, drive):
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    for number in range(12):
+        (clip / f"frame{number}.jpg").write_bytes((drive / "frames" / "000000.jpg").read_bytes())
+    assert [path.stem for path in open_drive(clip).files] == [f"frame{n}" for n in range(12)]
+
+
+@pytest.mark.parametrize("place", ["", "frames"])
+def test_images_and_videos_in_one_folder_are_refused(tmp_path, drive, place):
+    clip = tmp_path / "clip"
+    (clip / place).mkdir(parents=True)
+    (clip / place / "a.jpg").write_bytes((drive / "frames" / "000000.jpg").read_bytes())
+    for name in ("b.mp4", "c.mp4"):
+        encode_video((picture(i) for i in range(2)), clip / name, 10)
+        with pytest.raises(UserError, match="1 images, first a.jpg, and . videos, first b.mp4"):
+            open_drives(clip)
+        with pytest.raises(UserError, match="images and videos"):
+            open_drive(clip)
+
+
+def trimmed(path, target, start_s: float) -> None:
+    """The same packets, the first ones cut off by an edit list, as trimming without encoding does."""
+    import av
+
+    with av.open(str(path)) as source, av.open(str(target), "w") as out:
+        stream = source.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        shift = int(start_s / stream.time_base)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
+                out.mux(packet)
+
+
+def test_a_trimmed_video_has_as_many_frames_as_it_shows(tmp_path):
+    import av
+
+    encode_video((picture(i % 12) for i in range(40)), tmp_path / "whole.mp4", 10)
+    trimmed(tmp_path / "whole.mp4", tmp_path / "trimmed.mp4", 1.0)
+    with av.open(str(tmp_path / "trimmed.mp4")) as container:
+        assert container.streams.video[0].frames == 40  # what the header says
+    drive = open_drive(tmp_path / "trimmed.mp4")
+    assert len(drive) == 30 == sum(1 for _ in drive.frames())
+
+
 def test_a_set_of_drives(drive):
     root = drive.parent.parent
     assert [d.id for d in DriveSet(root)] == ["d1"]
     assert [d.id for d in open_drives(root)] == ["d1"]
     assert [d.id for d in open_drives(drive)] == ["d1"]
+    assert [d.id for d in open_drives(root / "drives")] == ["d1"]  # a folder whose folders are drives
     with pytest.raises(UserError, match="drives/"):
         DriveSet(drive)
+
+
+def test_a_set_without_drives_or_with_something_beside_them_is_refused(tmp_path, drive):
+    (tmp_path / "none" / "drives").mkdir(parents=True)
+    with pytest.raises(UserError, match="no drives in it"):
+        open_drives(tmp_path / "none")
+    encode_video((picture(i) for i in range(2)), drive.parent / "clip.mp4", 10)
+    with pytest.raises(UserError, match="first clip.mp4"):
+        open_drives(drive.parent)
 
 
 def test_frames_outside_the_record_have_no_speed(drive):
@@ -126,6 +183,21 @@ def test_frames_outside_the_record_have_no_speed(drive):
     (drive / "telemetry.csv").write_text("\n".join(lines[:3]) + "\n")  # up to 0.2 s
     speeds = open_drive(drive).speeds_mps()
     assert speeds[3] == pytest.approx(2.2) and speeds[4] is None  # 0.6 s is near, 0.8 s is beyond 0.7 s
+
+
+def test_a_gap_in_the_record_has_no_speed():
+    record = Telemetry(np.array([0.0, 1.0, 9.0]), np.array([2.0, 4.0, 12.0]), np.zeros(3), np.zeros(3))
+    speeds = record.at(np.array([0.0, 0.5, 1.4, 1.6, 5.0, 8.4, 8.6, 9.5, 9.6])).speed_mps
+    np.testing.assert_allclose(speeds, [2, 3, 4.4, np.nan, np.nan, np.nan, 11.6, 12, np.nan])
+    assert np.isfinite(record.at(np.array([0.5000000001])).speed_mps).all()
+    one = Telemetry(*np.array([[5.0], [3.0], [0.0], [0.0]]))
+    np.testing.assert_allclose(one.at(np.array([4.4, 4.6, 5.5])).speed_mps, [np.nan, 3, 3])
+
+
+def test_times_come_back_as_they_were(tmp_path):
+    t = 1000 + np.arange(5) / 300
+    write_telemetry(tmp_path / "telemetry.csv", Telemetry(t, *np.ones((3, 5))))
+    assert (read_telemetry(tmp_path / "telemetry.csv").t_s == t).all()
 
 
 @pytest.mark.parametrize(
@@ -137,11 +209,13 @@ def test_frames_outside_the_record_have_no_speed(drive):
         ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n0,1,0,0\n1,1,0,0\n0.5,1,0,0\n", ":4: times do not rise"),
         ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n0,fast,0,0\n", ":2: not a row of numbers"),
         ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n0,1\n", ":2: not a row of numbers"),
+        ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n0,1,0,0\xe9\n", "not a CSV file in UTF-8"),
+        ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n" + "1" * 200_000, "not a CSV file in UTF-8"),
     ],
 )
 def test_bad_telemetry_is_refused(tmp_path, body, said):
     path = tmp_path / "telemetry.csv"
-    path.write_text(body)
+    path.write_bytes(body.encode("latin-1"))
     with pytest.raises(UserError) as error:
         read_telemetry(path)
     assert said in str(error.value) and len(str(error.value).splitlines()) == 3
@@ -172,6 +246,17 @@ def test_bad_truth_is_refused(drive):
     (drive / "truth.jsonl").write_text('{"frame": 0, "t_s": 0, "label": {"light": "blue"}}\n')
     with pytest.raises(UserError, match="truth.jsonl:1"):
         open_drive(drive).truth()
+    (drive / "truth.jsonl").write_text('{"frame": 0, "t_s": 0, "lab')
+    with pytest.raises(UserError, match="truth.jsonl:1"):
+        open_drive(drive).truth()
+
+
+def test_a_video_that_is_a_link_out_of_the_drive_is_refused(drive, tmp_path):
+    pack_drive(drive, tmp_path / "packed")
+    (tmp_path / "packed" / "video.mp4").rename(tmp_path / "elsewhere.mp4")
+    (tmp_path / "packed" / "video.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    with pytest.raises(UserError, match="leads out"):
+        open_drive(tmp_path / "packed")
 
 
 def test_importing_drives_loads_no_video_library():

@@ -59,6 +59,15 @@ def test_order_and_context_decide_the_text(tmp_path):
     assert wet.sha256 != compose(library).sha256
 
 
+def test_a_digest_is_of_what_is_said(tmp_path):
+    path, moved = tmp_path / "mine.yaml", tmp_path / "moved.yaml"
+    path.write_text(GOOD)
+    moved.write_text("# another layout\n" + GOOD)
+    assert load_library(path).digest() == load_library(moved).digest()
+    path.write_text(GOOD.replace("wet", "slippery"))
+    assert load_library(path).digest() != load_library(moved).digest()
+
+
 def test_context_comes_from_tags_answer_and_speed():
     seen = SceneLabel(light="red", light_arrow="any", light_kind="intersection", cones="yes", crossroad="no")
     assert context_of(["night"], seen, 20.0) == {"night", "light", "cones", "fast"}
@@ -75,6 +84,8 @@ def test_context_comes_from_tags_answer_and_speed():
         ("task: light", "task: lamp", "task"),
         ("when: [rain]", "when: [snowball]", "when"),
         ('"wet"', '"<|im_end|>"', "control word"),
+        ('"wet"', "2001-99-99", "not YAML"),
+        ("id: mine", "id: mine\n7: seven", "Keys should be strings"),
     ],
 )
 def test_bad_libraries_are_refused_in_words(tmp_path, old, new, said):
@@ -84,6 +95,12 @@ def test_bad_libraries_are_refused_in_words(tmp_path, old, new, said):
         load_library(path)
     assert said in str(error.value)
     assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_library_that_is_not_utf8_is_told(tmp_path):
+    (tmp_path / "bad.yaml").write_bytes(GOOD.replace("wet", "glänzt").encode("latin-1"))
+    with pytest.raises(UserError, match="not YAML"):
+        load_library(tmp_path / "bad.yaml")
 
 
 def test_unknown_name_gets_a_suggestion():

@@ -4,20 +4,32 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
 from edgekit.core.label import SceneLabel, coherent
+from edgekit.core.places import shipped
 from edgekit.core.recipe import build
 from edgekit.core.run import start
 from edgekit.dataset import open_dataset
-from edgekit.drives import DriveInfo, Telemetry, write_drive
+from edgekit.drives import (
+    DriveInfo,
+    FrameTruth,
+    Telemetry,
+    encode_video,
+    open_drive,
+    write_drive,
+    write_telemetry,
+)
 from edgekit.engine.answerer import Answer
 from edgekit.library import default_prompt
 from edgekit.mine import MineConfig, mine
-from edgekit.mine.measure import Mined, event_counts, flips
-from edgekit.mine.rows import split_of
+from edgekit.mine.asking import Asked
+from edgekit.mine.measure import Mined, event_counts, flips, measure
+from edgekit.mine.rows import marks, split_of
 
+SURE = {"none": 0.9, "red": 0.8, "green": 0.6}
 RGB = {"none": (90, 90, 90), "red": (230, 20, 20), "green": (20, 220, 60), "blank": (0, 0, 0)}
 
 
@@ -50,7 +62,7 @@ class ColourTeacher:
             if colour == "blank":
                 out.append(Answer("no idea", None))
             else:
-                out.append(Answer(colour, label(colour), {"light": 0.9, "cones": 0.75}))
+                out.append(Answer(colour, label(colour), {"light": SURE[colour], "cones": 0.75}))
         return out
 
 
@@ -101,9 +113,15 @@ def test_labels_are_smoothed_marked_and_measured(tmp_path, drives):
     assert glitch.label.light == "none" and glitch.tasks["light"].status == "changed"
     steps = glitch.tasks["light"].history
     assert [(s["step"], s["value"]) for s in steps] == [("vlm", "green"), ("smoothed", "none")]
+    assert [s["confidence"] for s in steps] == [0.6, 0.9]  # its own, and that of the frames that outvoted it
+    assert steps[1]["window_s"] == 1.8  # 10 m at 5 m/s are ±1 s, cut at the drive's beginning
+    assert rows["d1/000010"].tasks["light"].history[1]["window_s"] == 2.0
     assert glitch.tasks["light"].source == "smoothed" and glitch.tasks["light"].confidence == 0.9
     assert glitch.tasks["obstacles"].confidence == 0.75 and glitch.tasks["obstacles"].status == "kept"
-    assert rows["d1/000015"].label == label("red")  # its neighbours fill in what did not parse
+    assert rows["d1/000000"].tasks["crossroad"].confidence == 1  # the teacher does not tell
+    blank = rows["d1/000015"]
+    assert blank.label == label("red")  # its neighbours fill in what did not parse
+    assert [s["confidence"] for s in blank.tasks["light"].history] == [0, 0.8]
     assert (glitch.scene, glitch.tags, glitch.speed_mps) == ("s1", ["night"], 5.0)
     assert glitch.user_text == default_prompt().text and glitch.prompt == default_prompt().record()
 
@@ -114,7 +132,34 @@ def test_labels_are_smoothed_marked_and_measured(tmp_path, drives):
     raw, smoothed = (report["against_truth"][k]["metrics"]["light/recall"] for k in ("raw", "smoothed"))
     assert raw == pytest.approx(10 / 11, abs=1e-6) and smoothed == pytest.approx(10 / 11, abs=1e-6)
     assert report["against_truth"]["smoothed"]["metrics"]["light/precision"] == 1
-    assert any("did not parse" in note for note in run.notes)
+    # d1 alone: raw 9 of 10 right and found, smoothed all; d2 alone: its green, which smoothing erases.
+    f1 = report["against_truth"]["difference"]["light/f1"]
+    assert f1["value"] == pytest.approx(20 / 21 - 10 / 11, abs=1e-6)
+    assert f1["interval"] == pytest.approx([-1, 0.1])
+    assert report["against_truth"]["raw"]["intervals"]["light/recall"] == pytest.approx([0.9, 1])
+    assert report["against_truth"]["smoothed"]["intervals"]["light/recall"] == pytest.approx([0, 1])
+    assert run.notes == ["drive d1: 1 of 20 answers did not parse: all-unknown"]
+
+
+def test_a_causal_run_hears_no_later_frame(tmp_path, drives):
+    run = run_of(tmp_path, config_of(drives, smoothing={"causal": True}))
+    mine(run.config, run, ColourTeacher())
+    rows = {row.id: row for row in open_dataset(run.out).rows("train")}
+    lights = [rows[f"d1/{i:06d}"].label.light for i in range(9, 14)]
+    assert lights == ["none", "none", "none", "red", "red"]  # half of the last second must be red
+    assert rows["d1/000010"].tasks["light"].history[1]["window_s"] == 1.0
+
+
+def test_a_changed_tasks_confidence_is_the_mean_of_those_who_said_it():
+    told = [Asked(Answer("", label("red"), {"light": c}), default_prompt()) for c in (0.5, 0.6, 0.95)]
+    window = [*told, Asked(Answer("", label("green"), {"light": 0.2}), default_prompt())]
+    mark = marks(3, window, label("red"), 1.0)["light"]
+    assert (mark.confidence, mark.status) == (0.683, "changed")
+    # What did not parse is not sure of anything, and has no part in what becomes of it.
+    half = Asked(Answer("", SceneLabel(cones="no"), {"cones": 0.6}), default_prompt())
+    window = [half, half, Asked(Answer("?", None), default_prompt())]
+    assert marks(2, window, half.answer.seen, 1.0)["obstacles"].confidence == 0.6
+    assert marks(2, window, None, 0.0)["obstacles"].confidence == 0
 
 
 def test_killed_and_started_again_gives_the_same_digest(tmp_path, drives):
@@ -124,6 +169,8 @@ def test_killed_and_started_again_gives_the_same_digest(tmp_path, drives):
     with pytest.raises(KeyboardInterrupt):
         mine(broken.config, broken, ColourTeacher(die_after=6))
     log = broken.state / "answers.jsonl"
+    key = json.loads(log.read_text().splitlines()[0])["id"]
+    assert key == f"d1/000000?{default_prompt().sha256[:8]}"  # an answer belongs to its prompt
     log.write_text(log.read_text()[:-30])  # and the last line was cut short
     again = run_of(tmp_path, config_of(drives), "broken")
     teacher = ColourTeacher()
@@ -150,7 +197,102 @@ def test_dynamic_prompts_ask_again_with_what_was_seen(tmp_path, drives):
     first, second = (sum((p == plain) is x for p in teacher.prompts) for x in (True, False))
     assert first == 33 and second == 20 + 1  # every frame of the night drive, and the green one
     assert any("dark" in p and "govern us" in p for p in teacher.prompts)
-    assert {row.user_text for row in open_dataset(run.out).rows("train")} == {plain}
+    rows = {row.id: row for row in open_dataset(run.out).rows("train")}
+    assert {row.user_text for row in rows.values()} == {plain}
+    steps = {i: [s["step"] for s in rows[i].tasks["light"].history] for i in rows}
+    assert steps["d1/000000"] == ["first", "vlm", "smoothed"] and steps["d2/000000"] == ["vlm", "smoothed"]
+    assert "night" in rows["d1/000000"].teacher and rows["d2/000000"].teacher.endswith("/default")
+
+
+def test_a_second_answer_that_does_not_parse_leaves_the_first(tmp_path, drives):
+    class Confused(ColourTeacher):
+        def answer(self, images, prompts):
+            plain = default_prompt().text
+            found = zip(super().answer(images, prompts), prompts, strict=True)
+            return [a if p == plain else Answer("too much", None) for a, p in found]
+
+    run = run_of(tmp_path, config_of(drives, prompts="dynamic", smoothing=None))
+    mine(run.config, run, Confused())
+    rows = {row.id: row for row in open_dataset(run.out).rows("train")}
+    red = rows["d1/000012"]
+    assert red.label == label("red") and red.teacher.endswith("/default")
+    assert [s["step"] for s in red.tasks["light"].history] == ["first", "vlm"]
+    assert (red.tasks["light"].confidence, red.tasks["light"].status) == (0.8, "kept")
+    assert "drive d1: 20 second answers did not parse: the first ones stand" in run.notes
+
+
+def test_an_edited_library_is_another_run(tmp_path, drives):
+    mine_yaml = tmp_path / "mine.yaml"
+    shipped_text = (shipped("prompts") / "long-en.yaml").read_text()
+    for key in ("library", "student_library"):
+        mine_yaml.write_text(shipped_text)
+        run = run_of(tmp_path, config_of(drives, **{key: str(mine_yaml)}), key)
+        assert key in yaml.safe_load((run.path / "recipe.yaml").read_text())["digests"]
+        mine_yaml.write_text("# the same words\n" + shipped_text)
+        run_of(tmp_path, config_of(drives, **{key: str(mine_yaml)}), key)
+        mine_yaml.write_text(shipped_text.replace("traffic light", "lamp"))
+        with pytest.raises(UserError, match="holds another run"):
+            run_of(tmp_path, config_of(drives, **{key: str(mine_yaml)}), key)
+
+
+def test_what_is_assumed_of_a_drive_is_noted(tmp_path, drives):
+    folder, video = drives / "drives" / "d1" / "frames", tmp_path / "clip.mp4"
+    encode_video(open_drive(folder).frames(), video, 12.5)
+    config = config_of(drives).model_copy(update={"drives": [str(folder), str(video)]})
+    run = run_of(tmp_path, config)
+    mine(config, run, ColourTeacher())
+    assert (
+        "drive frames has no drive.json: 10 frames per second, assumed, in the order of the numbers"
+        in str(run.notes)
+    )
+    assert "drive clip has no drive.json: 12.5 frames per second, as its container says" in run.notes
+
+
+def test_frames_without_a_measured_speed_are_noted(tmp_path, drives):
+    path = drives / "drives" / "d1" / "telemetry.csv"
+    write_telemetry(path, Telemetry(1000 + np.arange(9) / 5, *np.ones((3, 9))))  # another clock
+    run = run_of(tmp_path, config_of(drives))
+    mine(run.config, run, ColourTeacher())
+    assert "drive d1 has no measured speed at 20 of 20 frames: their windows take 10 m/s" in run.notes
+    assert not any("d2" in note for note in run.notes)
+
+
+@pytest.mark.parametrize("name", ["truth.jsonl", "telemetry.csv", "frames/000009.jpg"])
+def test_what_cannot_be_read_is_told_before_the_first_question(tmp_path, drives, name):
+    (drives / "drives" / "d2" / name).write_text("torn")
+    run, teacher = run_of(tmp_path, config_of(drives, smoothing=None)), ColourTeacher()
+    with pytest.raises(UserError, match=name) as error:
+        mine(run.config, run, teacher)
+    assert teacher.batches == 0 and len(str(error.value).splitlines()) == 3
+    if name.startswith("frames"):
+        assert str(error.value).startswith("drive d2: frame 9 cannot be read")
+
+
+@pytest.mark.parametrize("end", ["cut", "short"])
+def test_a_video_that_ends_early_is_told_before_the_first_question(tmp_path, drives, monkeypatch, end):
+    video = tmp_path / "clip.mp4"
+    encode_video(open_drive(drives / "drives" / "d1").frames(), video, 5)
+    if end == "cut":
+        video.write_bytes(video.read_bytes()[:-200])
+    else:  # a container that counts more than it holds
+        monkeypatch.setattr("edgekit.drives.video.probe", lambda path: (21, 5.0, 112, 56))
+    config = config_of(drives).model_copy(update={"drives": [str(video)]})
+    run, teacher = run_of(tmp_path, config), ColourTeacher()
+    with pytest.raises(UserError, match="drive clip: frame .* cannot be read"):
+        mine(config, run, teacher)
+    assert teacher.batches == 0
+
+
+def test_the_plan_counts_the_frames_that_are_there(tmp_path, drives):
+    assert config_of(drives).plan().notes[0] == "33 frames, 33 questions"
+    dynamic = config_of(drives, every=2, prompts="dynamic").plan()
+    assert dynamic.notes[0].startswith("17 frames, 34 questions")
+    assert config_of(drives, frames_per_drive=2).plan().notes[0].startswith("4 frames")
+    later = config_of(drives).model_copy(update={"drives": [str(drives), "render"]}).plan()
+    assert later.notes[0].startswith("1033 frames") and "render: not counted" in later.notes[1]
+    assert later.disk_gb > config_of(drives).plan().disk_gb
+    asked = config_of(drives, teacher=None, kind="endpoint", endpoint={"url": "http://x/v1", "model": "m"})
+    assert any("port's own" in note for note in asked.plan().notes)
 
 
 def test_every_nth_frame_and_drives_without_telemetry(tmp_path):
@@ -193,9 +335,15 @@ def test_two_drives_of_one_id_are_refused_before_asking(tmp_path, drives):
     assert teacher.batches == 0
 
 
-def test_events_and_flips_by_hand():
-    from edgekit.drives import FrameTruth
+def test_a_change_of_any_slot_counts():
+    raw = [SceneLabel(crossroad="yes", zebra=zebra) for zebra in ("yes", "no", "yes")]
+    report = measure([Mined("d", "s", raw, [raw[0]] * 3, [None] * 3)], 100, 0)
+    assert {task: row["changed"] for task, row in report["tasks"].items()} == {
+        "speed": 0, "light": 0, "obstacles": 0, "crossroad": 1
+    }  # fmt: skip
 
+
+def test_events_and_flips_by_hand():
     def truth(colour, visible=True):
         seen = {"speed": True, "light": visible, "obstacles": True, "crossroad": True}
         return FrameTruth(0, 0.0, label(colour), seen)

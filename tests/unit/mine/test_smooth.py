@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.core.label import SLOTS, TASKS, UNKNOWN, SceneLabel, coherent
-from edgekit.mine.smooth import Window, majority, median_speed, smooth, spans
+from edgekit.mine.smooth import Window, majority, median_speed, smooth, smooth_one, spans
 
 labels = st.fixed_dictionaries({slot: st.sampled_from(values) for slot, values in SLOTS.items()}).map(
     coherent
@@ -58,6 +58,15 @@ def test_arrow_and_kind_follow_the_winning_light():
     assert out[1] == straight
     gone = smooth([light("none"), left, light("none")], [0.0, 0.2, 0.4], [5.0] * 3)[1]
     assert (gone.light, gone.light_arrow, gone.light_kind) == ("none", "none", "none")
+
+
+def test_the_nearest_light_gives_arrow_and_kind_where_they_are_torn():
+    crossing, toll = (
+        coherent({"light": "red", "light_arrow": "any", "light_kind": k}) for k in ("crossing", "toll")
+    )
+    for seen, own in ([crossing, light("none"), toll], 1), ([crossing, UNKNOWN, light("none"), toll], 2):
+        out = smooth_one(seen, own)  # as near on both sides: the earlier one
+        assert (out.light, out.light_kind) == ("red", "crossing")
 
 
 @quick

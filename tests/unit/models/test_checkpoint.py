@@ -11,7 +11,7 @@ from edgekit.core.contract import read_contract
 from edgekit.core.errors import UserError
 from edgekit.core.run import digest_tree
 from edgekit.engine.pixels import pixel_values
-from edgekit.models.checkpoint import base_name, load_checkpoint, save_checkpoint
+from edgekit.models.checkpoint import load_checkpoint, save_checkpoint
 from edgekit.models.nano import WINDOWED, WINDOWED_CONTRACT, NanoConfig, build_nano
 
 
@@ -85,12 +85,6 @@ def test_only_weights_of_our_own_are_said_to_be_under_our_licence(model, tmp_pat
     ):
         save_checkpoint(tmp_path, model, WINDOWED_CONTRACT, card={"base_model": base})
         assert ("license: apache-2.0" in (tmp_path / "README.md").read_text()) is ours
-
-
-def test_a_card_names_a_folder_by_its_digest_and_keeps_a_name():
-    assert base_name("package:nano-teacher", "d" * 64) == "package:nano-teacher"
-    assert base_name("hub:o/model", "hub:o/model@c") == "hub:o/model"
-    assert base_name("../models/mine", "d" * 64) == "d" * 16
 
 
 def spoiled(checkpoint, tmp_path, spoil):
