@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/'
 
-setup: ## the main environment, in .venv (2.2 GB)
+setup: ## the main environment, in .venv (2.5 GB)
 	@$(if $(PYTHON),,echo "error: no python3 was found; install python3.11" >&2; exit 2;) $(PYTHON) -m edgekit.bootstrap
 
 side-blender: setup ## the environment that draws scenes (1.1 GB)

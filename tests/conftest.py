@@ -1,6 +1,6 @@
 """What every test shares: skips that may not happen, and a count per marker at the end.
 
-EDGEKIT_REQUIRE=blender,vllm,onnx,browser turns a skipped test of these markers into a failed one.
+EDGEKIT_REQUIRE=blender,vllm,onnx,browser,sumo turns a skipped test of these markers into a failed one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    known = ["blender", "vllm", "onnx", "browser", "gpu", "network"]
+    known = ["blender", "vllm", "onnx", "browser", "sumo", "gpu", "network"]
     counts: dict[str, Counter] = {}
     for outcome in ("passed", "failed", "skipped", "error"):
         for report in terminalreporter.stats.get(outcome, []):
