@@ -2,12 +2,13 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_serializer, model_validator
 
 from edgekit.core.recipe import Config, Plan
+from edgekit.render.conditions import CameraEffects
 
-Weather = Literal["clear", "rain"]
-Time = Literal["day", "dusk", "night"]
+Weather = Literal["clear", "rain", "cloudy", "fog", "snow"]
+Time = Literal["day", "dusk", "night", "low_sun"]
 Split = Literal["train", "dev", "test"]
 
 
@@ -69,6 +70,7 @@ class RenderConfig(Strict):
     cones_max: int = Field(6, ge=1, le=6)
     weather: dict[Weather, float] = {"clear": 0.7, "rain": 0.3}
     time: dict[Time, float] = {"day": 0.5, "dusk": 0.25, "night": 0.25}
+    camera: CameraEffects = CameraEffects()
     splits: dict[Split, float] = {"train": 0.8, "dev": 0.04, "test": 0.16}
     passes: Passes = Passes()
     workers: int = Field(2, ge=1, le=256)  # processes, one Blender thread each
@@ -81,7 +83,8 @@ class RenderConfig(Strict):
     def plan(self) -> Plan:
         frames = self.scenes * self.frames_per_scene
         megapixels = frames * self.width * self.height / 1e6
-        cpu_s = frames * 0.3 + megapixels * (2.5 + 4.5 * self.samples)
+        effects = 1.4 if self.camera != CameraEffects() else 0.0  # all of them at once
+        cpu_s = frames * 0.3 + megapixels * (2.5 + 4.5 * self.samples + effects)
         return Plan(
             memory_gb=0.3 + 0.6 * self.workers,
             disk_gb=round(megapixels * (0.0006 + 0.002 * self.passes.depth), 3),
@@ -91,6 +94,14 @@ class RenderConfig(Strict):
                 f"{self.workers} worker(s) on as many free cores",
             ),
         )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, handler):
+        # a run begun before there was this group is still the run of the same recipe
+        resolved = handler(self)
+        if self.camera == CameraEffects():
+            resolved.pop("camera", None)
+        return resolved
 
     @model_validator(mode="after")
     def _shares_are_shares(self) -> "RenderConfig":

@@ -2,8 +2,10 @@
 
 A thing that is there and cannot be seen makes its task `dropped` (its slots unknown); a thing of which not
 one pixel shows is as good as absent for a camera, except the light: an unseen governing light is not "none".
+In fog a thing is there and cannot be seen where too little of its contrast comes through the air.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from edgekit.core.label import TASKS, SceneLabel
 from edgekit.render.camera import Camera
 from edgekit.render.classes import CLASSES, INSTANCES, NAMES
+from edgekit.render.conditions import comes_through
 from edgekit.render.rules import Facts, recommended_speed
 from edgekit.render.town import zebra_bands
 
@@ -75,6 +78,7 @@ def label_of(
         limit_kmh=spec["town"]["limit_kmh"],
         weather=spec["conditions"]["weather"],
         time=spec["conditions"]["time"],
+        visibility_m=effects_of(spec).get("visibility_m"),
         cones=cones,
         barrier=barrier,
         crossroad=crossroad,
@@ -97,6 +101,29 @@ def label_of(
         "zebra": "yes" if zebra else "no",
     }
     return slots, used
+
+
+def effects_of(spec: dict[str, Any]) -> dict[str, Any]:
+    return spec["conditions"].get("effects", {})
+
+
+def lost_in_the_air(spec: dict[str, Any], frame: dict[str, Any], camera: Camera) -> list[int]:
+    """Ids of the heads, cones and barriers whose contrast does not come through the air."""
+    if "extinction_per_m" not in effects_of(spec):
+        return []
+    middle = CONE_SIZE[2] / 2
+    things = [("cone", k, (x, y, middle)) for k, (x, y) in enumerate(frame["cones"], 1)]
+    if frame["barrier"]:
+        things.append(("barrier", 1, (*frame["barrier"], BARRIER_SIZE[2] / 2)))
+    for k, head in enumerate(spec["junction"]["heads"], 1):
+        names = [name for name in NAMES if name == "head" or name.startswith("lamp_")]
+        things += [(name, k, (head["x"], head["y"], head["z"])) for name in names]
+    eye = (camera.x, camera.y, camera.z)
+    return [
+        CLASSES[name] * INSTANCES + k
+        for name, k, place in things
+        if not comes_through(spec["conditions"], math.dist(eye, place))
+    ]
 
 
 def pixels_by_class(ids: np.ndarray) -> dict[str, int]:
@@ -124,15 +151,29 @@ def truth_of(
     slots, used = label_of(spec, frame, distances, zebra)
     visible = {task: True for task in TASKS}
     if ids is not None:
+        lost = lost_in_the_air(spec, frame, camera)
+        seen = pixels_by_class(ids[~np.isin(ids, lost)]) if lost else pixels
         if slots["light"] == "off":
-            visible["light"] = pixels.get("lamp_dark", 0) + pixels.get("head", 0) >= HEAD_PX
+            visible["light"] = seen.get("lamp_dark", 0) + seen.get("head", 0) >= HEAD_PX
         elif slots["light"] != "none":
-            visible["light"] = pixels.get(f"lamp_{slots['light']}", 0) >= LAMP_PX
-        cones = slots["cones"] == "no" or pixels["cone"] >= CONE_PX
-        visible["obstacles"] = cones and (slots["obstacle"] == "none" or pixels["barrier"] >= BARRIER_PX)
-        visible["speed"] = visible["light"] and visible["obstacles"]  # the speed follows from both
+            visible["light"] = seen.get(f"lamp_{slots['light']}", 0) >= LAMP_PX
+        cones = slots["cones"] == "no" or seen.get("cone", 0) >= CONE_PX
+        barrier = slots["obstacle"] == "none" or seen.get("barrier", 0) >= BARRIER_PX
+        visible["obstacles"] = cones and barrier
+        visible["crossroad"] = _crossroad_seen(spec, camera, slots)
+        # the speed follows from all three
+        visible["speed"] = visible["light"] and visible["obstacles"] and visible["crossroad"]
     SceneLabel(**slots)  # a label outside the vocabulary must fail here, not in training
     return {"label": slots, "visible": visible, "rules": used, "pixels": pixels, **facts}
+
+
+def _crossroad_seen(spec: dict[str, Any], camera: Camera, slots: dict[str, str]) -> bool:
+    """Whether stop line and nearest zebra, where they are ahead, come through the air."""
+    ahead = [spec["junction"]["stop_y"] - camera.y] if slots["crossroad"] == "yes" else []
+    if slots["zebra"] == "yes":
+        bands = zebra_bands(spec["junction"])
+        ahead.append(min(max(near - camera.y, 0) for near, far in bands if far - camera.y > BEHIND_M))
+    return all(comes_through(spec["conditions"], math.hypot(y, camera.z)) for y in ahead)
 
 
 def answerable(truth: dict[str, Any]) -> dict[str, str]:

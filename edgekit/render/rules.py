@@ -17,6 +17,7 @@ class Facts:
     limit_kmh: int
     weather: str = "clear"
     time: str = "day"
+    visibility_m: float | None = None  # meteorological range of fog or snowfall
     cones: bool = False
     barrier: bool = False
     crossroad: bool = False
@@ -34,13 +35,21 @@ class Rule:
 
 
 STOP_WITHIN_M = 10.0
+THICK_AIR_M = 50.0  # below it, and on snow, at most 30: China's road traffic regulations (2004), article 46
 RULES = (
     Rule(
         "poor_sight",
-        "rain or night: 10 below the limit",
-        lambda f: f.weather == "rain" or f.time == "night",
+        "rain, fog, snow or night: 10 below the limit, once",
+        lambda f: f.weather in ("rain", "fog", "snow") or f.time == "night",
         lower_kmh=10,
     ),
+    Rule(
+        "thick_air",
+        "visibility below 50 m: at most 30",
+        lambda f: f.visibility_m is not None and f.visibility_m < THICK_AIR_M,
+        cap_kmh=30,
+    ),
+    Rule("snowy_road", "snow lies on the road: at most 30", lambda f: f.weather == "snow", cap_kmh=30),
     Rule("road_works", "cones or a barrier ahead: at most 30", lambda f: f.cones or f.barrier, cap_kmh=30),
     Rule(
         "crossroad",

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgekit.render.camera import HEIGHT_M, Camera
 from edgekit.render.classes import CLASSES
+from edgekit.render.conditions import low_sun, sample_effects, tags_of
 from edgekit.render.config import RenderConfig
 from edgekit.render.motion import drive_frames
 from edgekit.render.poses import pose_frames
@@ -40,6 +41,9 @@ def sample_scene(cfg: RenderConfig, seed: int) -> Spec:
         "sun_azimuth_deg": round(rng.uniform(-150, 150), 1),
         "haze": round(rng.random(), 3),
     }
+    effects = sample_effects(cfg.camera, seed, weather, time)
+    if time == "low_sun":
+        sky |= low_sun(seed)
     spec: Spec = {
         "schema": SCHEMA,
         "scene": f"s{seed:06d}",
@@ -60,8 +64,9 @@ def sample_scene(cfg: RenderConfig, seed: int) -> Spec:
         "conditions": {
             "weather": weather,
             "time": time,
-            "tags": ([] if weather == "clear" else ["rain"]) + ([] if time == "day" else [time]) or ["clear"],
+            "tags": tags_of(weather, time, effects),
             "sky": sky,
+            **({"effects": effects} if effects else {}),
         },
         "town": town,
         "junction": junction,

@@ -13,7 +13,7 @@ CONES = 6
 class Actors:
     def __init__(self, spec):
         classes, junction = spec["classes"], spec["junction"]
-        self.classes, night = classes, spec["conditions"]["time"] != "day"
+        self.classes, night = classes, spec["conditions"]["time"] not in ("day", "low_sun")
         self.heads, self.lit = [], {colour: [] for colour in COLOURS}
         for k, head in enumerate(junction["heads"], 1):
             self.heads.append(_head(head, junction).place(f"head{k}", classes["head"] * 1000 + k))

@@ -26,18 +26,16 @@ def read_exr(path):
     return out
 
 
-def to_screen(rgb, frame_seed, rain):
-    """Linear light to 8-bit sRGB (the 'Standard' view), with rain streaks where it rains."""
-    rgb = rgb.copy()
-    if rain:
-        rgb = _streaks(rgb, np.random.default_rng(frame_seed))
+def to_screen(rgb):
+    """Linear light to 8-bit sRGB (the 'Standard' view)."""
     rgb = np.clip(rgb, 0, 1)
     screen = np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055)
     return np.rint(screen * 255).astype(np.uint8)
 
 
-def _streaks(rgb, rng):
-    height, width = rgb.shape[:2]
+def streaks(rgb, frame_seed):
+    """Rain, in linear light."""
+    rng, (height, width) = np.random.default_rng(frame_seed), rgb.shape[:2]
     veil = np.zeros((height, width), np.float32)
     for _ in range(width * height // 700):
         x, y, length = (
@@ -60,10 +58,10 @@ def write(path, save):
     os.replace(aside, path)
 
 
-def write_frame(root, stem, parts, screen):
+def write_frame(root, stem, parts, screen, quality=95):
     write(
         f"{root}/images/{stem}.jpg",
-        lambda f: Image.fromarray(screen).save(f, "JPEG", quality=95, subsampling=0),
+        lambda f: Image.fromarray(screen).save(f, "JPEG", quality=quality, subsampling=0),
     )
     write(f"{root}/ids/{stem}.png", lambda f: Image.fromarray(parts["ids"]).save(f, "PNG"))
     if "depth" in parts:

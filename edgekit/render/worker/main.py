@@ -30,10 +30,11 @@ if "--core" in sys.argv:
 import bpy  # noqa: E402
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import effects  # noqa: E402
 import files  # noqa: E402
 from actors import Actors  # noqa: E402
 from street import build_town  # noqa: E402
-from studio import build_camera, build_sky, set_up  # noqa: E402
+from studio import airlight, build_camera, build_sky, set_up  # noqa: E402
 
 SCHEMA = "edgekit/scene/1"
 
@@ -67,15 +68,28 @@ def render(spec, frame, actors, camera, out):
     bpy.data.images["Render Result"].save_render(raw, scene=scene)
     parts = files.read_exr(raw)
     os.unlink(raw)
+    screen, quality = develop(spec, frame, parts)
     if not spec["passes"]["depth"]:
         parts.pop("depth", None)
-    screen = files.to_screen(parts["rgb"], frame["seed"], spec["conditions"]["weather"] == "rain")
-    files.write_frame(out, frame["stem"], parts, screen)
+    files.write_frame(out, frame["stem"], parts, screen, quality)
     say(
         event="frame", scene=spec["scene"], index=frame["index"], stem=frame["stem"],
         cpu_s=round(sum(os.times()[:2]) - cpu, 2), wall_s=round(time.monotonic() - began, 2),
         rgb_sha256=hashlib.sha256(screen.tobytes()).hexdigest(),
     )  # fmt: skip
+
+
+def develop(spec, frame, parts):
+    """(screen image, JPEG quality): weather and camera over the linear light; ids and depth stay."""
+    conditions, hfov, rgb = spec["conditions"], spec["image"]["hfov_deg"], parts["rgb"]
+    asked, weather = conditions.get("effects", {}), conditions["weather"]
+    if asked:
+        rgb = effects.before(rgb, parts.get("depth"), asked, frame, hfov, airlight(conditions))
+    if weather == "rain":
+        rgb = files.streaks(rgb, frame["seed"])
+    if asked:
+        rgb = effects.within(rgb, asked, frame, spec["seed"], hfov, weather in ("rain", "snow"))
+    return files.to_screen(rgb), asked.get("jpeg_quality", 95)
 
 
 def main():

@@ -9,24 +9,28 @@ import bpy
 from soup import Soup, place
 from surfaces import asphalt, named, plain
 
+WHITE = (0.82, 0.83, 0.86)  # trodden snow: ground and pavements; roofs and trees stay bare
+
 
 def build_town(spec):
     town, junction, classes = spec["town"], spec["junction"], spec["classes"]
-    wet, night = spec["conditions"]["weather"] == "rain", spec["conditions"]["time"] != "day"
-    _street(town, junction, classes, wet)
+    conditions = spec["conditions"]
+    wet, snow = conditions["weather"] == "rain", conditions["weather"] == "snow"
+    night = conditions["time"] not in ("day", "low_sun")
+    _street(town, junction, classes, wet, snow)
     _markings(town, junction, classes)
     _houses(town, classes, night)
     _trees(town, classes)
-    _street_lamps(town, classes, spec["conditions"]["time"])
+    _street_lamps(town, classes, conditions["time"])
 
 
-def _street(town, junction, classes, wet):
+def _street(town, junction, classes, wet, snow):
     half, walk = town["half_m"], town["walk_m"]
     mouth, far, y0, y1 = junction["mouth_y"], junction["far_y"], town["from_y"], town["to_y"]
     soup = Soup()
-    soup.flat(-400, -400, 400, 400, -0.08, plain("ground", (0.13, 0.14, 0.09), 1.0))
+    soup.flat(-400, -400, 400, 400, -0.08, plain("ground", WHITE if snow else (0.13, 0.14, 0.09), 1.0))
     soup.place("ground", classes["ground"] * 1000)
-    soup, grey = Soup(), asphalt(wet)
+    soup, grey = Soup(), asphalt(wet, snow)
     soup.flat(-half, y0, half, y1, 0.0, grey)
     for side in (-1, 1):
         a, b = sorted((side * half, side * 120))
@@ -35,7 +39,7 @@ def _street(town, junction, classes, wet):
     soup = Soup()
     slab = plain(
         "slab",
-        (0.30, 0.29, 0.28) if not wet else (0.17, 0.17, 0.17),
+        WHITE if snow else (0.30, 0.29, 0.28) if not wet else (0.17, 0.17, 0.17),
         0.9 if not wet else 0.45,
         noise=(0.8, 0.15),
     )
@@ -199,7 +203,7 @@ def _trees(town, classes):
 
 def _street_lamps(town, classes, time):
     soup, steel = Soup(), plain("steel", (0.2, 0.21, 0.22), 0.5, 0.6)
-    shade = plain("lamp_shade", (1.0, 0.85, 0.62), 0.5, glow=0.0 if time == "day" else 1.0)
+    shade = plain("lamp_shade", (1.0, 0.85, 0.62), 0.5, glow=0.0 if time in ("day", "low_sun") else 1.0)
     for lamp in town["lamps"]:
         side = 1 if lamp["x"] > 0 else -1
         soup.tube("z", (lamp["x"], lamp["y"]), 0, 7.5, 0.09, 0.06, steel, 8)

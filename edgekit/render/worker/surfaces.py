@@ -62,7 +62,10 @@ def glowing(name, color):
     return material
 
 
-def asphalt(wet):
+def asphalt(wet, snow=False):
+    """Dry; wet, with patches that mirror; or slush with snow between, pale but darker than the paint."""
+    if snow:
+        return plain("asphalt", (0.32, 0.325, 0.335), 0.8, noise=(0.45, 0.45))
     material = plain(
         "asphalt", (0.075, 0.075, 0.078) if not wet else (0.04, 0.04, 0.043), 0.9, noise=(0.45, 0.3)
     )

@@ -17,7 +17,12 @@ from edgekit.render.run import render
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ({"weather": {"fog": 1.0}}, "weather"),
+        ({"weather": {"sleet": 1.0}}, "weather"),
+        ({"time": {"noon": 1.0}}, "time"),
+        ({"camera": {"noise": -0.1}}, "camera.noise"),
+        ({"camera": {"dirt": 1.5}}, "camera.dirt"),
+        ({"camera": {"jpeg_quality": 0}}, "camera.jpeg_quality"),
+        ({"camera": {"glair": 0.1}}, "glare"),
         ({"shares": {"cones": -0.1}}, "shares.cones"),
         ({"cones_min": -1}, "cones_min"),
         ({"cones_min": 5, "cones_max": 3}, "above"),
@@ -70,7 +75,7 @@ def test_what_is_no_python_is_told_so(tmp_path, monkeypatch):
         bpy_version(sys.executable)
 
 
-SHIPPED = ("nano", "nano-gate", "nano-drives", "quick")
+SHIPPED = ("nano", "nano-gate", "nano-drives", "quick", "conditions")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

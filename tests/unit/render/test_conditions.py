@@ -1,0 +1,220 @@
+"""What a recipe's conditions change in a spec and in the labels; and that without them nothing changes."""
+
+import hashlib
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.core.recipe import build
+from edgekit.render.classes import CLASSES
+from edgekit.render.conditions import (
+    JPEG_QUALITY,
+    RANGE_M,
+    SEEN_T,
+    CameraEffects,
+    extinction_per_m,
+    sample_effects,
+    transmittance,
+)
+from edgekit.render.config import RenderConfig
+from edgekit.render.labels import truth_of
+from edgekit.render.spec import camera_of, sample_scene, spec_text
+
+ALL = {"noise": 0.5, "blur": 0.5, "vignette": 0.5, "dirt": 0.4, "glare": 0.6, "jpeg_quality": 80}
+
+
+def config(**more):
+    return build(RenderConfig, more, "test")
+
+
+@pytest.mark.parametrize(("mode", "digest"), [("poses", "1947a441ec2aebb1"), ("drive", "3e980fb92d6bc5ef")])
+def test_without_conditions_a_scene_is_byte_for_byte_what_it_was(mode, digest):
+    cfg = config(mode=mode, frames_per_scene=4)
+    text = "".join(spec_text(sample_scene(cfg, seed)) for seed in range(1000, 1020))
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == digest
+
+
+def test_a_recipe_that_asks_for_none_is_the_same_recipe():
+    assert "camera" not in config().model_dump(mode="json")
+    asked = config(camera={"noise": 0.2})
+    assert build(RenderConfig, asked.model_dump(mode="json"), "again") == asked
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_effects_leave_the_scene_alone(seed):
+    plain, asked = sample_scene(config(), seed), sample_scene(config(camera=ALL), seed)
+    assert asked["conditions"].pop("effects")
+    asked["conditions"]["tags"] = plain["conditions"]["tags"]
+    assert asked == plain
+
+
+def test_one_effect_does_not_change_another():
+    for seed in range(30):
+        everything = sample_effects(CameraEffects(**ALL), seed, "snow", "dusk")
+        for name, value in ALL.items():
+            for key, drawn in sample_effects(CameraEffects(**{name: value}), seed, "snow", "dusk").items():
+                assert everything[key] == drawn
+
+
+def test_shares_and_ranges_are_kept():
+    drawn = [sample_effects(CameraEffects(**ALL), seed, "fog", "night") for seed in range(2000)]
+    for name in ("dirt", "glare"):
+        much = [effects[name] for effects in drawn if name in effects]
+        assert len(much) / 2000 == pytest.approx(ALL[name], abs=0.04)
+        assert 0.3 <= min(much) < 0.35 and 0.95 < max(much) <= 1
+    metres = np.array([effects["visibility_m"] for effects in drawn])
+    low, high = RANGE_M["fog"]
+    assert low <= metres.min() < 1.05 * low and 0.95 * high < metres.max() <= high
+    assert np.median(metres) == pytest.approx(math.sqrt(low * high), rel=0.1)
+    assert drawn[0]["jpeg_quality"] == 80 and "jpeg_quality" not in sample_effects(
+        CameraEffects(jpeg_quality=JPEG_QUALITY, noise=1), 1, "clear", "day"
+    )
+
+
+def test_the_dark_takes_longer_and_noisier_pictures():
+    day, night = (sample_effects(CameraEffects(**ALL), 1, "clear", time) for time in ("day", "night"))
+    assert night["exposure_s"] > day["exposure_s"] and night["white_e"] < day["white_e"]
+
+
+@given(st.floats(10, 5000))
+def test_two_hundredths_are_left_at_the_meteorological_range(metres):
+    assert transmittance({"extinction_per_m": extinction_per_m(metres)}, metres) == pytest.approx(
+        0.02, rel=1e-3
+    )
+    assert transmittance({}, metres) == 1
+
+
+@pytest.mark.parametrize(
+    ("weather", "time", "camera", "tags"),
+    [
+        ("clear", "day", {}, ["clear"]),
+        ("rain", "night", {}, ["rain", "night"]),
+        ("fog", "day", {}, ["fog"]),
+        ("snow", "low_sun", {}, ["snow", "low_sun"]),
+        ("cloudy", "dusk", {"noise": 1.0}, ["cloudy", "dusk"]),
+        ("clear", "day", {"dirt": 1.0, "glare": 1.0}, ["clear", "dirt", "glare"]),
+    ],
+)
+def test_tags(weather, time, camera, tags):
+    spec = sample_scene(config(weather={weather: 1.0}, time={time: 1.0}, camera=camera), 5)
+    assert spec["conditions"]["tags"] == tags
+
+
+def test_a_low_sun_is_low_and_ahead():
+    for seed in range(50):
+        sky = sample_scene(config(time={"low_sun": 1.0}), seed)["conditions"]["sky"]
+        assert 4 <= sky["sun_elevation_deg"] <= 11
+        assert 158 <= sky["sun_azimuth_deg"] <= 202
+
+
+# --- labels -------------------------------------------------------------------------------------
+
+
+def foggy(case, seeds=range(300), **shares):
+    """(spec, frame, camera) of the first frame of this case in fog."""
+    cfg = config(weather={"fog": 1.0}, time={"day": 1.0}, frames_per_scene=4, shares=shares)
+    for seed in seeds:
+        spec = sample_scene(cfg, seed)
+        for frame in spec["frames"]:
+            if case(frame):
+                return spec, frame, camera_of(spec, frame)
+    raise AssertionError("no such frame")
+
+
+def thick(spec, extinction):
+    effects = {**spec["conditions"]["effects"], "extinction_per_m": extinction}
+    return {**spec, "conditions": {**spec["conditions"], "effects": effects}}
+
+
+def ids_of(counts):
+    """An ids image that holds these numbers of these ids."""
+    flat = np.concatenate([np.full(count, number) for number, count in counts.items()])
+    return np.resize(np.append(flat, 0), (1, len(flat) + 1)).astype(np.uint16)
+
+
+def eye_to(camera, point):
+    return math.dist((camera.x, camera.y, camera.z), point)
+
+
+@pytest.mark.parametrize("light", ["red", "green", "off"])
+def test_a_light_is_seen_as_far_as_the_air_lets_it(light):
+    spec, frame, camera = foggy(lambda f: f["case"] == light)
+    spec["junction"]["heads"] = spec["junction"]["heads"][:1]
+    head = spec["junction"]["heads"][0]
+    away = eye_to(camera, (head["x"], head["y"], head["z"]))
+    limit = -math.log(SEEN_T["day"]) / away
+    names = ("head", "lamp_dark") if light == "off" else (f"lamp_{light}",)
+    ids = ids_of({CLASSES[name] * 1000 + 1: 500 for name in ("zebra", "cone", "barrier", *names)})
+    thin = truth_of(thick(spec, 0.99 * limit), frame, camera, ids)
+    dense = truth_of(thick(spec, 1.01 * limit), frame, camera, ids)
+    assert thin["visible"]["light"] and not dense["visible"]["light"]
+    assert not dense["visible"]["speed"]
+    assert thin["label"]["light"] == dense["label"]["light"] == light
+    assert thin["boxes"] == dense["boxes"] and thin["distances"] == dense["distances"]
+    dark = thick(spec, 0.99 * limit)  # by night less air hides it
+    dark["conditions"]["time"] = "night"
+    assert not truth_of(dark, frame, camera, ids)["visible"]["light"]
+
+
+def test_of_two_cones_the_near_one_is_seen():
+    spec, frame, camera = foggy(lambda f: f["case"] == "beyond" and len(f["cones"]) > 1 and not f["barrier"])
+    away = [eye_to(camera, (x, y, 0.375)) for x, y in frame["cones"]]
+    near = min(range(len(away)), key=away.__getitem__)
+    between = -math.log(SEEN_T["day"]) / (sum(sorted(away)[:2]) / 2)
+    spec = thick(spec, between)
+    alone = ids_of({CLASSES["cone"] * 1000 + near + 1: 100})
+    others = ids_of({CLASSES["cone"] * 1000 + k + 1: 100 for k in range(len(away)) if k != near})
+    assert truth_of(spec, frame, camera, alone)["visible"]["obstacles"]
+    lost = truth_of(spec, frame, camera, others)
+    assert not lost["visible"]["obstacles"] and lost["label"]["cones"] == "yes"
+    assert lost["pixels"]["cone"] == 100 * (len(away) - 1)  # the pixels are there, their contrast is not
+
+
+def test_a_barrier_and_a_crossroad_are_seen_as_far_as_the_air_lets_them():
+    spec, frame, camera = foggy(lambda f: f["case"] == "bare" and f["barrier"] and not f["cones"], barrier=1)
+    names = ("zebra", "barrier")
+    ids = ids_of({CLASSES[name] * 1000 + (name == "barrier"): 500 for name in names})
+    away = eye_to(camera, (*frame["barrier"], 0.5))
+    for share, seen in ((0.99, True), (1.01, False)):
+        truth = truth_of(thick(spec, -share * math.log(SEEN_T["day"]) / away), frame, camera, ids)
+        assert truth["visible"]["obstacles"] == seen
+    farthest = spec["junction"]["stop_y"] - camera.y
+    if spec["junction"]["zebra"]:
+        farthest = max(farthest, spec["junction"]["zebra_y"][0] - camera.y)
+    away = math.hypot(farthest, camera.z)
+    for share, seen in ((0.99, True), (1.01, False)):
+        truth = truth_of(thick(spec, -share * math.log(SEEN_T["day"]) / away), frame, camera, ids)
+        assert truth["visible"]["crossroad"] == seen
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["cloudy", "fog", "snow"]))
+def test_weather_changes_speed_and_visibility_and_nothing_else_of_a_label(seed, weather):
+    def truths(word):
+        spec = sample_scene(config(weather={word: 1.0}, time={"day": 1.0}, frames_per_scene=3), seed)
+        ids = ids_of({n * 1000 + k: 90 for n in CLASSES.values() for k in range(1, 7)})
+        return spec, [truth_of(spec, frame, camera_of(spec, frame), ids) for frame in spec["frames"]]
+
+    (_, clear), (spec, other) = truths("clear"), truths(weather)
+    metres = spec["conditions"].get("effects", {}).get("visibility_m")
+    assert (metres is None) == (weather == "cloudy")
+    for a, b in zip(clear, other, strict=True):
+        speed = int(b["label"].pop("recommended_speed_kmh"))
+        before = int(a["label"].pop("recommended_speed_kmh"))
+        assert speed <= before if weather != "cloudy" else speed == before
+        if weather == "snow" or weather == "fog" and metres < 50:
+            assert speed <= 30
+        for key in ("label", "distances", "boxes", "pixels", "lamp_px", "cone_px"):
+            assert a[key] == b[key]
+        assert all(a["visible"][task] or not b["visible"][task] for task in b["visible"])
+
+
+def test_specs_with_all_conditions_survive_json():
+    cfg = config(weather={"fog": 0.5, "snow": 0.5}, time={"low_sun": 1.0}, camera=ALL)
+    for seed in range(10):
+        spec = sample_scene(cfg, seed)
+        assert json.loads(spec_text(spec)) == spec
