@@ -7,7 +7,7 @@ old Python can read far enough to say that it is too old. A stamp, written last,
 import sys
 
 OLDEST = (3, 11)
-DISK_BYTES = 4500000000  # 2.5 GB measured; CUDA builds take more, and room for the downloads
+DISK_BYTES = 4500000000  # 2.5 GB measured, and room for downloads and CUDA builds
 
 
 def main():
