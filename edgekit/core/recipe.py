@@ -111,7 +111,7 @@ def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -
                 f"override {override!r}: its value is not YAML", str(error).replace("\n", " "),
                 "quote it, or mend the brackets",
             ) from None  # fmt: skip
-    return build(kind, raw, str(path))
+    return build(kind, raw, " ".join([str(path), *(["with"] if overrides else []), *(overrides or [])])[:160])
 
 
 def build(kind: type[C], raw: dict[str, Any], where: str) -> C:
@@ -120,12 +120,18 @@ def build(kind: type[C], raw: dict[str, Any], where: str) -> C:
     try:
         return kind(**raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(p) for p in first["loc"]) or "(whole)"
+        first, *more = error.errors()
+        key, why = ".".join(str(p) for p in first["loc"]), first["msg"].removeprefix("Value error, ")
+        what, do = (
+            f"{key} is not valid",
+            f"write {key}=[…]" if first["type"] == "list_type" else f"change {key}",
+        )
+        if not key:  # several keys that do not go together: the message names them
+            what, do = "it is not valid as a whole", "change what is named above"
         raise UserError(
-            f"{where}: {key} is not valid",
-            f"{first['msg']} (given: {str(first.get('input'))[:80]!r})",
-            f"change {key}; {len(error.errors()) - 1} more problem(s) in this recipe",
+            f"{where}: {what}",
+            f"{why} (given: {str(first.get('input'))[:80]!r})" if key else why,
+            do + (f"; {len(more)} more problem(s) in this recipe" if more else ""),
         ) from None
 
 

@@ -64,12 +64,28 @@ def measured(
             }
             for task in TASKS
         },
+        "lights": confusion(rows, answers),
         "train_median_kmh": train_median,
         "slices": {
             tag: part(config, [rows[i] for i in held[tag]], [answers[i] for i in held[tag]], train_median)
             for tag in tags
         },
     }
+
+
+def confusion(rows: list[Sample], answers: list[Answer]) -> dict[str, dict[str, int]]:
+    """Frames by true light and by the light that was answered; F1 alone would hide a state never named."""
+    table: dict[str, dict[str, int]] = {}
+    for row, answer, scored in zip(rows, answers, masks_of(rows)["light"], strict=True):
+        if scored and row.label.light != "unknown":
+            said = table.setdefault(row.label.light, {})
+            said[answer.seen.light] = said.get(answer.seen.light, 0) + 1
+    return {true: dict(sorted(said.items())) for true, said in sorted(table.items())}
+
+
+def lights_told(lights: dict[str, dict[str, int]]) -> str:
+    """``green 30/33, red 34/34``: right answers of each true light's frames."""
+    return ", ".join(f"{true} {said.get(true, 0)}/{sum(said.values())}" for true, said in lights.items())
 
 
 def part(config: EvaluateConfig, rows: list[Sample], answers: list[Answer], median: float) -> dict[str, Any]:

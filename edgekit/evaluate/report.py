@@ -55,6 +55,7 @@ def write_report(
         f"{metrics['unparsed']} answers did not parse. Intervals: 95 %, scenes resampled.</p>",
         "".join(f"<p class=soft>Note: {escape(note)}</p>" for note in notes),
         "<h2>Detection</h2>", _detection(metrics),
+        "<h3>Lights: true (rows), answered (columns)</h3>", _lights(metrics["lights"]),
         "<h2>Speed, coverage, controls</h2>", _rest(metrics),
         "<h2>Slices</h2>", _slices(metrics),
         "<h2>Cost</h2>", _cost(cost),
@@ -111,6 +112,15 @@ def _detection(metrics: dict[str, Any]) -> str:
         ]
     )
     return _table(["", "precision", "recall", "F1", "frames scored"], rows)
+
+
+def _lights(lights: dict[str, dict[str, int]]) -> str:
+    said = sorted({answer for row in lights.values() for answer in row})
+    rows = [
+        [escape(true), *(f"<b>{row.get(a, 0)}</b>" if a == true else str(row.get(a, 0)) for a in said)]
+        for true, row in lights.items()
+    ]
+    return _table(["", *map(escape, said)], rows)
 
 
 def _rest(metrics: dict[str, Any]) -> str:

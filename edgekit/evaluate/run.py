@@ -15,7 +15,7 @@ from edgekit.engine.answerer import Answerer
 from edgekit.evaluate import gate
 from edgekit.evaluate.config import EvaluateConfig
 from edgekit.evaluate.controls import control
-from edgekit.evaluate.measure import measured, prediction, spread
+from edgekit.evaluate.measure import lights_told, measured, prediction, spread
 from edgekit.evaluate.report import write_report
 from edgekit.evaluate.timing import latencies_ms, reset_peak, timing
 from edgekit.models.open import open_answerer
@@ -89,10 +89,13 @@ def median_of_train(dataset: Dataset, rows: list[Sample], run: Run) -> float:
 def tell(run: Run, metrics: dict[str, Any], cost: dict[str, Any]) -> None:
     m = metrics["overall"]
     f1 = " ".join(f"{task} {m[f'{task}/f1']:.3f}" for task in ("light", "obstacles", "crossroad"))
-    low, high = metrics["intervals"].get("average", (float("nan"), float("nan")))
+    between = metrics["intervals"].get("average")
+    sure = f"[{between[0]:.3f}, {between[1]:.3f}]" if between else "(one scene: no interval)"
     run.say(
-        f"Average {m['average']:.3f} [{low:.3f}, {high:.3f}]; F1 {f1}; "
+        f"Average {m['average']:.3f} {sure}; F1 {f1}; "
         f"speed sMAPE {m['speed/smape']:.3f} R² {m['speed/r2']:.3f}; unparsed {metrics['unparsed']}"
     )
+    if metrics["lights"]:
+        run.say(f"lights right: {lights_told(metrics['lights'])}")
     per_s, p50 = cost["answers_per_s"], cost["latency_ms_p50"]
     run.say(f"{per_s or 0:.1f} answers/s in batches of {cost['batch']}; {p50 or 0:.0f} ms alone (median)")

@@ -10,6 +10,7 @@ from edgekit.core.files import read_json, write_json, write_text
 from edgekit.core.run import Run
 from edgekit.evaluate.compare import compare
 from edgekit.evaluate.gate import missed
+from edgekit.evaluate.measure import lights_told
 from edgekit.evaluate.table import read_evaluation, table
 from edgekit.road.config import RoadConfig
 from edgekit.road.page import page
@@ -39,6 +40,10 @@ def write_report(config: RoadConfig, written: Mapping[str, Path], run: Run) -> l
     write_text(run.out / "report.html", page(config, written, manifests, rows, short, said, told, run.out))
     lines = [*(f"SHORTFALL {text}" for text in short), *([""] if short else []), *told.splitlines(), ""]
     lines += [*said, *([""] if said else [])]
+    for name, path in rows:
+        if lights := read_evaluation(path)[0].get("lights"):
+            lines.append(f"lights right, {name}: {lights_told(lights)}")
+    lines += [""] if rows else []
     lines += [f"page   {run.out / 'report.html'}"]
     lines += [f"video  {film}" for film in films(written)]
     return lines
@@ -70,7 +75,11 @@ def sentence(pair: Mapping[str, Any]) -> str:
     """A comparison's Average in words."""
     average, span = pair["average"], pair["average"]["interval"]
     sure = f"95 % [{span[0]:+.3f}, {span[1]:+.3f}]" if span else "no interval from one scene"
-    share = f" ({average['second'] / average['first']:.1%} of it)" if average["first"] > 0 else ""
+    share = (
+        f" ({average['second'] / average['first']:.1%} of {average['first']:.3f})"
+        if average["first"] > 0
+        else ""
+    )
     return (
         f"{pair['row']} against {pair['against']}: Average {average['difference']:+.3f}{share}, "
         f"{sure} over {pair['scenes']} scenes drawn alike for both"

@@ -30,6 +30,8 @@ def view(what: str, out: Path, split: str | None = None, count: int = 24) -> lis
     """
     if count < 1:
         raise UserError("edgekit view: --count", f"{count} frames is no sheet", "give at least 1")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"edgekit view: --out {out}", "a file is there", "name a folder for the pictures")
     root = open_input(what).out
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", what.removeprefix("package:").strip("/.")) or "here"
     out.mkdir(parents=True, exist_ok=True)

@@ -94,6 +94,23 @@ def test_a_recipe_that_is_no_text_is_told_in_words(tmp_path):
         load_recipe(Probe, tmp_path / "r.yaml")
 
 
+def test_keys_that_do_not_go_together_are_told_by_name():
+    from edgekit.render.config import RenderConfig
+
+    with pytest.raises(UserError) as caught:
+        build(RenderConfig, {"weather": {"clear": 0.5}}, "here")
+    assert caught.value.what == "here: it is not valid as a whole" and "weather must be" in caught.value.why
+    assert "(whole)" not in str(caught.value) and "more problem" not in str(caught.value)
+
+
+def test_what_was_typed_is_named_beside_the_file(recipe):
+    with pytest.raises(UserError) as caught:
+        load_recipe(Probe, recipe("word: a"), ["train.steps=0", "data=x"])
+    assert "with train.steps=0 data=x" in caught.value.what
+    with pytest.raises(UserError, match=r"write data=\[…\]"):
+        load_recipe(Probe, recipe("word: a"), ["data=x"])
+
+
 def test_build_counts_the_other_problems():
     with pytest.raises(UserError, match="1 more problem"):
         build(Probe, {"train": {"steps": 0, "rate": "fast"}}, "here")

@@ -116,6 +116,8 @@ def test_a_model_that_sees_is_right_and_its_controls_fail(tmp_path, dataset):
     assert metrics["frames"] == 60 and metrics["scenes"] == 12
     assert metrics["excluded"]["light"] == {"dropped": 1, "truth_unknown": 0}
     assert metrics["overall"]["light/frames"] == 59
+    assert {true: set(said) for true, said in metrics["lights"].items()} == {k: {k} for k in sorted(LIGHTS)}
+    assert sum(said[true] for true, said in metrics["lights"].items()) == 59
     assert set(metrics["slices"]) == {"night", "rain"} and metrics["slices"]["rain"]["frames"] == 30
     blank, shuffled = metrics["controls"]["blank"], metrics["controls"]["shuffled"]
     for task in ("speed", "light", "obstacles", "crossroad"):
@@ -125,6 +127,14 @@ def test_a_model_that_sees_is_right_and_its_controls_fail(tmp_path, dataset):
     cost = json.loads((run.out / "timing.json").read_text())
     assert cost["answers_per_s"] > 0 and cost["latency_ms_p95"] >= cost["latency_ms_p50"] > 0
     assert cost["peak_memory_mb"] > 10 and cost["disk_mb"] > 0 and cost["decoder_passes_mean"] == 2
+
+
+def test_a_light_that_is_never_named_is_told(tmp_path, dataset, capsys):
+    go(tmp_path, dataset, Sees(blind=True))  # says "green" to everything
+    lights = json.loads((tmp_path / "run" / "out" / "metrics.json").read_text())["lights"]
+    assert set(lights["red"]) == {label(7).light} and lights["green"] == {"green": 12}
+    told = capsys.readouterr().err
+    assert "green 12/12" in told and "red 0/" in told
 
 
 def test_the_report_is_one_file_with_images_and_no_script(tmp_path, dataset):

@@ -50,7 +50,12 @@ def pretend(step, path):
     ]  # fmt: skip
     write_jsonl(run.out / "predictions.jsonl", rows)
     write_json(
-        run.out / "metrics.json", {"overall": score([LABEL] * 10, None, [said] * 10), "controls": None}
+        run.out / "metrics.json",
+        {
+            "overall": score([LABEL] * 10, None, [said] * 10),
+            "controls": None,
+            "lights": {"red": {said.light: 10}},
+        },
     )
     write_json(run.out / "timing.json", {"answers_per_s": 3.0, "peak_memory_mb": 100, "disk_mb": 2})
     write_jsonl(run.out / "curves.jsonl", [{"step": 1, "ce": 2.0}, {"step": 2, "ce": 1.0, "note": "x"}])
@@ -76,9 +81,10 @@ def test_a_walk_ends_in_a_table_with_shortfalls_first(dataset, tmp_path, monkeyp
     told = capsys.readouterr().err
     last = told[told.index("SHORTFALL") :]
     assert last.index("blind: average 0.000 < 0.5") < last.index(CLAIM) < last.index("| model")
-    assert "seeing: " not in last and (run.out / "summary.txt").read_text() == last
+    assert "SHORTFALL seeing" not in last and (run.out / "summary.txt").read_text() == last
     pair = "seeing against blind: Average +0.667, 95 % [+0.667, +0.667] over 10 scenes"
     assert pair in last[last.index("| seeing") :]
+    assert "lights right, blind: red 0/10" in last and "lights right, seeing: red 10/10" in last
     page = (run.out / "report.html").read_text()
     for part in (
         CLAIM,

@@ -97,3 +97,9 @@ def test_what_is_nothing_is_refused(dataset, tmp_path):
 
 def test_spread():
     assert [spread(5, 9), spread(9, 3), spread(0, 3), spread(1, 1)] == [[0, 1, 2, 3, 4], [0, 4, 8], [], [0]]
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path, dataset):
+    (tmp_path / "v.png").write_text("")
+    with pytest.raises(UserError, match="a file is there"):
+        view(str(dataset), tmp_path / "v.png")
