@@ -20,7 +20,7 @@ side-blender: setup ## the environment that draws scenes (1.1 GB)
 side-serve: setup ## the environment that serves through vLLM (2.4 GB)
 	@$(EDGEKIT) setup serve
 
-quickstart: side-blender ## set up, then walk the road with nano models: about six minutes on two cores
+quickstart: side-blender ## set up, then walk the road with nano models: about five minutes on two cores
 	@$(EDGEKIT) road nano
 
 test: setup ## all environments, then every test
