@@ -20,9 +20,9 @@ from edgekit.dataset import open_dataset
 from edgekit.drives import open_drive
 from edgekit.render.classes import CLASSES
 from edgekit.render.config import RenderConfig
-from edgekit.render.launch import blender_python
 from edgekit.render.run import render
 from edgekit.render.spec import camera_of
+from tests.unit.render.blender import NEEDS_BLENDER
 
 RECIPE = {
     "scenes": 1,
@@ -47,17 +47,7 @@ RECIPE = {
 }
 
 
-def _blender_there() -> bool:
-    try:
-        return bool(blender_python(""))
-    except Exception:
-        return False
-
-
-pytestmark = [
-    pytest.mark.blender,
-    pytest.mark.skipif(not _blender_there(), reason="no blender side environment"),
-]
+pytestmark = NEEDS_BLENDER
 
 
 def rendered(folder, **more):

@@ -15,23 +15,14 @@ from edgekit.render.labels import truth_of
 from edgekit.render.launch import blender_python, render_scenes
 from edgekit.render.records import files_of
 from edgekit.render.spec import camera_of, sample_scene, spec_text
+from tests.unit.render.blender import NEEDS_BLENDER
 
 SEED = 1916  # a low sun in the open sky, and a fog of 55 m
 GROUND_AND_WALLS = (("road", "sidewalk"), ("building", "window"))
 HORIZON = (0.62, 0.64, 0.66)  # of fog by day, linear light: worker/studio.py
 
 
-def _blender_there() -> bool:
-    try:
-        return bool(blender_python(""))
-    except Exception:
-        return False
-
-
-pytestmark = [
-    pytest.mark.blender,
-    pytest.mark.skipif(not _blender_there(), reason="no blender side environment"),
-]
+pytestmark = NEEDS_BLENDER
 
 
 def spec_of(weather="clear", time="day"):
