@@ -13,11 +13,13 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from edgekit import __version__
 from edgekit.core.alone import alone
 from edgekit.core.errors import EdgekitError, UserError, need_disk, suggestion
 from edgekit.core.guard import guarded
+from edgekit.core.inputs import given, how_to_make
 from edgekit.core.places import shipped
 from edgekit.core.recipe import Config, Plan, dump_recipe, find_recipe, load_recipe
 from edgekit.core.run import Run, open_input, start
@@ -68,6 +70,8 @@ def dispatch(verb: str, rest: list[str]) -> None:
     elif not built(verb):
         known = [v for v in (*VERBS, *HELPERS) if v in HELPERS or built(v)]
         why = f"it is not in this version, {__version__}" if verb in VERBS else suggestion(verb, known)
+        if verb.startswith("-"):
+            why = "the verb comes first, options after it"
         raise UserError(f"edgekit: no command {verb!r}", why, "edgekit --help shows the commands")
     else:
         station(verb, rest)
@@ -77,25 +81,49 @@ def station(verb: str, rest: list[str]) -> None:
     """Opens the verb's run, walks its station unless the run is complete, and prints where it is."""
     args = parser(verb).parse_intermixed_args(rest)
     kind: type[Config] = getattr(importlib.import_module(f"edgekit.{verb}.config"), f"{verb.title()}Config")
-    if args.recipe is None:
+    if set(rest) <= {"--debug"}:
         show(describe(verb, kind))
         return
-    path = find_recipe(args.recipe, verb)
+    path = recipe_of(verb, args.recipe)
     config = load_recipe(kind, path, args.overrides)
     if args.dry_run:
-        show(preview(verb, config, path))
+        text, missing = preview(config, path)
+        show(text)
+        if missing:
+            raise UserError(
+                f"edgekit {verb} {args.recipe}: {len(missing)} input(s) missing: {', '.join(missing)}",
+                "it would be refused before anything is spent",
+                how_to_make(missing[0]),
+            )
         return
     plan = config.plan()
     need_disk(args.out or "runs", int(plan.disk_gb * 1e9), f"edgekit {verb}")
     run = start(verb, config, path.stem, args.out, args.force)
+    run.debug = args.debug
     with alone(run.path):
         if run.complete:
             print(f"[{verb}] already complete; --force runs it again", file=sys.stderr)
             if (summary := run.out / "summary.txt").is_file():
                 print(summary.read_text(), end="", file=sys.stderr)
         else:
-            do(verb, run, plan)
+            try:
+                do(verb, run, plan)
+            except (UserError, ImportError):  # refused: a folder that holds nothing goes again
+                run.withdraw()
+                raise
     print(run.path)
+
+
+def recipe_of(verb: str, name: str | None) -> Path:
+    """The recipe's file. Raises UserError where none is named, or none is called so."""
+    if name is None or ("=" in name and not Path(name).is_file()):
+        known = sorted(p.stem for p in (shipped("recipes") / verb).glob("*.yaml"))
+        raise UserError(
+            f"edgekit {verb}: no recipe is named",
+            f"the first word, {name!r}, changes a key" if name else f"there are only options after {verb!r}",
+            f"edgekit {verb} RECIPE: a YAML file, or one of: {', '.join(known) or 'none ships for this verb'}",
+        )
+    return find_recipe(name, verb)
 
 
 def do(verb: str, run: Run, plan: Plan) -> None:
@@ -111,24 +139,26 @@ def do(verb: str, run: Run, plan: Plan) -> None:
 
 
 def helper(verb: str, rest: list[str]) -> None:
-    tool = argparse.ArgumentParser(prog=f"edgekit {verb}", description=HELPERS[verb])
+    tool = Parser(prog=f"edgekit {verb}", description=HELPERS[verb])
     tool.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if verb == "setup":
-        tool.add_argument("name", choices=["blender", "serve"])
         from edgekit.core import environments
 
+        tool.add_argument("name", help=" or ".join(environments.WANTED))
         print(environments.setup(tool.parse_args(rest).name))
     elif verb == "view":
         tool.add_argument(
             "what", help="a run of mine, render or generate, a Dataset or a Drive; or package:NAME"
         )
         tool.add_argument("--out", type=Path, default=Path("runs/view"), help="folder for the pictures")
-        tool.add_argument("--split", default=None, help="train, dev or test (default: the first with rows)")
-        tool.add_argument("--count", type=int, default=24, help="frames on the sheet")
+        tool.add_argument("--split", default=None, help="train, dev or test (default: all)")
+        tool.add_argument("--count", type=int, default=24, help="frames on one sheet")
+        tool.add_argument("--from", type=int, dest="start", help="the first frame to show (default: spread out)")
+        tool.add_argument("--all", action="store_true", dest="everything", help="every frame, sheet after sheet")
         args = tool.parse_args(rest)
         from edgekit.view import view
 
-        for path in view(args.what, args.out, args.split, args.count):
+        for path in view(args.what, args.out, args.split, args.count, args.start, args.everything):
             print(path)
     else:
         tool.parse_args(rest)
@@ -145,8 +175,25 @@ def show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def parser(verb: str) -> argparse.ArgumentParser:
-    tool = argparse.ArgumentParser(
+class Parser(argparse.ArgumentParser):
+    """argparse, its complaints in three lines; a word that nobody knows gets the nearest one that is known."""
+
+    def error(self, message: str) -> NoReturn:
+        before, _, words = message.partition("unrecognized arguments: ")
+        if before or not words:
+            what, why = f"{self.prog}: this cannot be run as it is typed", message
+        else:
+            word = words.split()[0]
+            named = word.partition("=")[0]
+            what = f"{self.prog}: no option {named!r}"
+            why = suggestion(named, [text for text in self._option_string_actions if text.startswith("--")])
+            if not word.startswith("-"):
+                what, why = f"{self.prog}: {word!r} is one word too many", "nothing here takes it"
+        raise UserError(what, why, f"{self.prog} --help shows what may be typed")
+
+
+def parser(verb: str) -> Parser:
+    tool = Parser(
         prog=f"edgekit {verb}",
         description=VERBS[verb],
         epilog=f"edgekit {verb} (alone) lists its recipes and keys",
@@ -156,7 +203,9 @@ def parser(verb: str) -> argparse.ArgumentParser:
     tool.add_argument("--out", type=Path, help=f"the run directory (default: runs/{verb}/<recipe>-<digest>)")
     tool.add_argument("--dry-run", action="store_true", help="show recipe, inputs and cost; spend nothing")
     tool.add_argument("--force", action="store_true", help="run again; the old run is moved aside")
-    tool.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    tool.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error, and what libraries print"
+    )
     return tool
 
 
@@ -189,27 +238,28 @@ def describe(verb: str, kind: type[Config]) -> str:
     return "\n".join(lines)
 
 
-def preview(verb: str, config: Config, path: Path) -> str:
-    """What ``--dry-run`` shows: the resolved recipe, its inputs, and what it would cost."""
+def preview(config: Config, path: Path) -> tuple[str, list[str]]:
+    """What ``--dry-run`` shows (the resolved recipe, its inputs, what it would cost), and the missing inputs."""
     lines = [f"recipe {path}", *(f"  {line}" for line in dump_recipe(config).splitlines()), "inputs"]
-    for key in config.inputs:
-        value = getattr(config, key)
-        for item in value if isinstance(value, list) else [value] if value else []:
-            lines.append(f"  {key}: {item}  ({presence(str(item))})")
+    missing = []
+    for key, item in given(config):
+        state = presence(item)
+        lines.append(f"  {key}: {item}  ({state})")
+        missing += [item] if state.startswith("MISSING") and item not in missing else []
     plan = config.plan()
     lines += ["plan", f"  memory {plan.memory_gb:g} GB ({free_memory_gb():.1f} free), disk {plan.disk_gb:g} GB, "
               f"about {plan.minutes:g} minutes"]  # fmt: skip
-    return "\n".join([*lines, *(f"  {note}" for note in plan.notes), "nothing was run"])
+    return "\n".join([*lines, *(f"  {note}" for note in plan.notes), "nothing was run"]), missing
 
 
 def presence(item: str) -> str:
-    """Whether an input is there; nothing is fetched for it."""
+    """Whether an input is there, and what makes it where it is not; nothing is fetched for it."""
     if item.startswith("hub:"):
         return "fetched from the hub when it runs"
     try:
         return f"found, digest {open_input(item).digest[:16]}"
     except EdgekitError as error:
-        return f"MISSING: {error.why}"
+        return f"MISSING: {error.why}; {how_to_make(item)}"
 
 
 def free_memory_gb() -> float:

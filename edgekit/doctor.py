@@ -15,6 +15,7 @@ from pathlib import Path
 from edgekit import __version__
 from edgekit.core.environments import WANTED, folder_of, python_of
 from edgekit.core.errors import EdgekitError
+from edgekit.core.inputs import missing
 from edgekit.core.places import shipped
 from edgekit.core.recipe import Plan, load_recipe
 
@@ -116,14 +117,15 @@ def memory_gb() -> tuple[float, float]:
         return float("nan"), float("nan")
 
 
-def plans() -> dict[str, Plan | str]:
-    """``verb/recipe`` -> Plan of every shipped recipe, or why it cannot be read."""
-    found: dict[str, Plan | str] = {}
+def plans() -> dict[str, tuple[Plan, list[str]] | str]:
+    """``verb/recipe`` -> (Plan, inputs that are missing) of every shipped recipe, or why it cannot be read."""
+    found: dict[str, tuple[Plan, list[str]] | str] = {}
     for path in sorted(shipped("recipes").glob("*/*.yaml")):
         verb = path.parent.name
         kind = getattr(importlib.import_module(f"edgekit.{verb}.config"), f"{verb.title()}Config")
         try:
-            found[f"{verb}/{path.stem}"] = load_recipe(kind, path).plan()
+            config = load_recipe(kind, path)
+            found[f"{verb}/{path.stem}"] = config.plan(), missing(config)
         except EdgekitError as error:
             found[f"{verb}/{path.stem}"] = f"{error.what}: {error.why}"
     return found
@@ -131,15 +133,20 @@ def plans() -> dict[str, Plan | str]:
 
 def fits(memory: float, disk: float) -> list[str]:
     lines = []
-    for name, plan in plans().items():
-        if isinstance(plan, str):
-            lines.append(f"{name:28} {plan}")
+    for name, told in plans().items():
+        if isinstance(told, str):
+            lines.append(f"{name:28} {told}")
             continue
+        plan, lacking = told
         short = [
             f"{what}: {want:g} GB wanted, {have:.0f} GB free"
             for what, want, have in (("memory", plan.memory_gb, memory), ("disk", plan.disk_gb, disk))
             if want > have
         ]
         cost = f"{plan.memory_gb:g} GB, {plan.disk_gb:g} GB, {plan.minutes:g} min"
-        lines.append(f"{name:28} {cost:32} {'does not fit: ' + '; '.join(short) if short else 'fits'}")
+        fit = "does not fit: " + "; ".join(short) if short else "fits"
+        if lacking:
+            many = f"inputs {', '.join(lacking)} are" if len(lacking) > 1 else f"input {lacking[0]} is"
+            fit += f"; its {many} not there yet"
+        lines.append(f"{name:28} {cost:32} {fit}")
     return lines

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from edgekit.core.errors import UserError
 
@@ -23,7 +24,7 @@ def alone(folder: Path, patience_s: float = 15.0) -> Iterator[None]:
     """
     until, told = time.monotonic() + patience_s, False
     while True:
-        with open(folder / "lock", "a+") as file:
+        with _opened(folder) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -47,6 +48,17 @@ def alone(folder: Path, patience_s: float = 15.0) -> Iterator[None]:
             print(f"{folder}: waiting for process {holder}, which is writing it", file=sys.stderr)
             told = True
         time.sleep(0.2)
+
+
+def _opened(folder: Path) -> TextIO:
+    try:
+        return open(folder / "lock", "a+")
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: this run is not there any more",
+            "the process that held it was refused its inputs and took the folder away",
+            "run the same command again",
+        ) from None
 
 
 def _is_at(file, path: Path) -> bool:

@@ -8,6 +8,7 @@ manifest.json  written last, by rename: it exists = the run is complete
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shutil
@@ -20,7 +21,15 @@ from pathlib import Path
 from edgekit import __version__
 from edgekit.core.alone import alone
 from edgekit.core.errors import UserError
-from edgekit.core.files import append_jsonl, read_json, sha256_file, sha256_json, write_json, write_text
+from edgekit.core.files import (
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_text,
+)
 from edgekit.core.places import asset
 from edgekit.core.recipe import Config, dump_recipe
 
@@ -31,6 +40,7 @@ SCHEMA = "edgekit/run/1"
 _NOT_DIGESTED = {"timing.json", "summary.txt"}
 _MEDIA = {".mp4", ".webm", ".html", ".svg"}
 _DATA = {"video.mp4"}
+_BEGINNING = ("identity", "recipe.yaml", "log.jsonl", "lock")  # what a run holds before its station writes
 
 
 def digest_tree(folder: Path, foreign: bool = False) -> str:
@@ -66,30 +76,43 @@ def open_input(path: str | Path) -> Input:
     text = str(path)
     if text.startswith("hub:"):
         return _from_hub(text.removeprefix("hub:"))
-    folder = asset(text.removeprefix("package:")) if text.startswith("package:") else Path(text)
+    folder = find_input(text)
     if folder.is_file():  # a single video, say, with its telemetry beside it
         beside = [p for p in (folder, folder.with_name("telemetry.csv")) if p.is_file()]
         digest = sha256_file(folder) if len(beside) == 1 else sha256_json([sha256_file(p) for p in beside])
         return Input(folder, folder, digest, None)
+    manifest = folder / "manifest.json"
+    if manifest.is_file():
+        return Input(folder, folder / "out", read_json(manifest)["digest"], sha256_file(manifest))
+    return Input(folder, folder, digest_tree(folder, foreign=True), None)
+
+
+def find_input(text: str) -> Path:
+    """Where an input of this machine lies; but for a manifest nothing of it is read.
+
+    Raises UserError as ``open_input``.
+    """
+    folder = asset(text.removeprefix("package:")) if text.startswith("package:") else Path(text)
+    if folder.is_file():
+        return folder
     if not folder.is_dir():
         raise UserError(f"input {text}: there is no such directory", "nothing is there", "check the path")
     manifest = folder / "manifest.json"
     if manifest.is_file():
-        data = read_json(manifest)
-        if data.get("schema") != SCHEMA:
+        schema = read_json(manifest).get("schema")
+        if schema != SCHEMA:
             raise UserError(
-                f"{manifest}: schema {data.get('schema')!r} is not read here",
+                f"{manifest}: schema {schema!r} is not read here",
                 f"edgekit {__version__} reads {SCHEMA}",
                 "use the edgekit that wrote it, or run the station again",
             )
-        return Input(folder, folder / "out", data["digest"], sha256_file(manifest))
-    if (folder / "recipe.yaml").is_file() and (folder / "out").is_dir():
+    elif (folder / "recipe.yaml").is_file() and (folder / "out").is_dir():
         raise UserError(
             f"input {text}: this run is not complete",
             "it has no manifest.json",
             "run its station again: it resumes",
         )
-    return Input(folder, folder, digest_tree(folder, foreign=True), None)
+    return folder
 
 
 def _from_hub(name: str) -> Input:
@@ -114,12 +137,14 @@ class Run:
 
     def __init__(
         self, verb: str, path: Path, config: Config, inputs: dict[str, list[Input]],
-        placed: bool = False, forced: bool = False,
+        placed: bool = False, forced: bool = False, aside: Path | None = None,
     ):  # fmt: skip
-        """placed: the caller chose ``path``; forced: the old run there was moved aside."""
+        """placed: the caller chose ``path``; forced: an old run there was to go; aside: where it went."""
         self.verb, self.path, self.config, self.inputs = verb, path, config, inputs
-        self.placed, self.forced = placed, forced
+        self.placed, self.forced, self.aside = placed, forced, aside
         self.out = path / "out"
+        self.recipe = ""  # its name, for people
+        self.debug = False  # --debug: what libraries print is shown
         self.notes: list[str] = []
         self.made_with: dict[str, str] = {}  # what a station adds to ``versions()`` in the manifest
         self._began = time.time()
@@ -184,6 +209,27 @@ class Run:
     def clear_state(self) -> None:
         shutil.rmtree(self.path / "state", ignore_errors=True)
 
+    def withdraw(self) -> None:
+        """After a refusal: the folder goes where nothing was done in it, and what ``force`` moved comes back.
+
+        What holds more than its own beginning (a file that a station wrote, an event beside words) stays.
+        """
+        files = {p for p in self.path.rglob("*") if p.is_file() and not p.name.startswith(".")}
+        log = self.path / "log.jsonl"
+        told = {row["event"] for row in read_jsonl(log, torn=True)} if log in files else set()
+        if files - {self.path / name for name in _BEGINNING} or told - {"start", "say"}:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        if not self.placed:
+            for folder in (self.path.parent, self.path.parent.parent):  # runs/<verb>, runs
+                with contextlib.suppress(OSError):  # something else is in it
+                    folder.rmdir()
+        if self.aside and not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.aside.rename(self.path)
+            print(f"[{self.verb}] the old run is back at {self.path}", file=sys.stderr)
+            self.aside = None
+
 
 def versions() -> dict[str, str]:
     """Python and the libraries that decide numbers, as installed."""
@@ -225,6 +271,7 @@ def start(verb: str, config: Config, recipe_name: str, out: Path | None = None, 
             "it holds files that edgekit did not write",
             "choose another --out",
         )
+    aside = None
     if force and path.exists():
         aside = next(
             free
@@ -244,7 +291,8 @@ def start(verb: str, config: Config, recipe_name: str, out: Path | None = None, 
     write_text(marker, identity)
     (path / "out").mkdir(exist_ok=True)
     write_text(path / "recipe.yaml", dump_recipe(config))
-    run = Run(verb, path, config, inputs, placed=out is not None, forced=force)
+    run = Run(verb, path, config, inputs, placed=out is not None, forced=force, aside=aside)
+    run.recipe = recipe_name
     if run.complete:
         run.clear_state()  # killed between the two
     run.log("start", argv=json.dumps(sys.argv[1:]))

@@ -49,6 +49,7 @@ class DemoConfig(Config):
     ttl_ms: float = Field(1000.0, gt=0)  # advice older than this is not shown
     warmup_answers: int = Field(2, ge=0, le=100)  # before the clock starts, on the first frame; not counted
     max_frames: int | None = Field(None, ge=1)
+    loop: bool = False  # true: the drive begins again until it is stopped (Ctrl-C, SIGTERM)
     threads: int = Field(1, ge=1, le=256)  # of the model's runtime
 
     window: Window = Window()
@@ -56,6 +57,12 @@ class DemoConfig(Config):
     width: int = Field(896, ge=112, le=3840)  # of the annotated frames, pixels
     page: Page | None = None
     digests: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _ends(self) -> DemoConfig:
+        if self.loop and self.video:
+            raise ValueError("loop: true has no end, and so no annotated video: set video: false")
+        return self
 
     @model_validator(mode="after")
     def _digest(self) -> DemoConfig:

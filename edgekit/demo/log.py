@@ -26,9 +26,11 @@ SCHEMA = "edgekit/advice/1"
 class Adviser:
     """Raw answers in, one after the other; rows and what is to be shown out. Deterministic."""
 
-    def __init__(self, window: Window, deadline_ms: float, ttl_ms: float):
+    def __init__(self, window: Window, deadline_ms: float, ttl_ms: float, lap_frames: int | None = None):
+        """lap_frames: of a drive that begins again, its length: no window reaches over the seam."""
         self.deadline_s, self.ttl_s = deadline_ms / 1e3, ttl_ms / 1e3
-        self.memory = Memory(window)
+        self.memory, self._window = Memory(window), window
+        self._lap_frames, self._lap = lap_frames, 0
 
     def hear(
         self, frame: int, t_s: float, speed_mps: float | None, raw: str, age_s: float
@@ -38,6 +40,8 @@ class Adviser:
         t_s: the frame's capture; age_s: from there to the answer (0 in a replay, where the clock
         stands still while the model answers).
         """
+        if self._lap_frames and (lap := frame // self._lap_frames) != self._lap:
+            self.memory, self._lap = Memory(self._window), lap
         label = parse_answer(raw) or UNKNOWN
         smoothed = self.memory.push(t_s, speed_mps, label)
         current = Current(
@@ -85,6 +89,8 @@ class Log:
 
     def write(self, row: dict) -> None:
         with self._lock:
+            if self._file.closed:  # an answer that came after the end
+                return
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
             if "skipped" not in row:
                 self.last = row
@@ -93,11 +99,13 @@ class Log:
         self.write({"frame": frame, "t_s": t_s, "skipped": "the frame does not decode"})
 
     def close(self) -> None:
-        self._file.close()
+        with self._lock:
+            self._file.close()
 
 
 def write_info(folder: Path, *, drive: str, fps: float, model: str, contract: str, prompt: dict,
-               realtime: bool, window: Window, deadline_ms: float, ttl_ms: float) -> None:  # fmt: skip
+               realtime: bool, window: Window, deadline_ms: float, ttl_ms: float,
+               lap_frames: int | None = None) -> None:  # fmt: skip
     """info.json: everything that ``replay`` needs beside the rows."""
     write_json(
         folder / "info.json",
@@ -105,6 +113,7 @@ def write_info(folder: Path, *, drive: str, fps: float, model: str, contract: st
             "schema": SCHEMA, "drive": drive, "fps": fps, "model": model, "contract": contract,
             "prompt": prompt, "realtime": realtime, "window": window.model_dump(),
             "deadline_ms": deadline_ms, "ttl_ms": ttl_ms,
+            **({"lap_frames": lap_frames} if lap_frames else {}),
         },
     )  # fmt: skip
 
@@ -127,7 +136,7 @@ def replay(folder: str | Path) -> tuple[int, list[int]]:
             f"edgekit {__version__} reads {SCHEMA}",
             "use the edgekit that wrote it",
         )
-    adviser = Adviser(Window(**info["window"]), info["deadline_ms"], info["ttl_ms"])
+    adviser = Adviser(Window(**info["window"]), info["deadline_ms"], info["ttl_ms"], info.get("lap_frames"))
     rows, differ = 0, []
     for row in read_jsonl(folder / "advice.jsonl", torn=True):
         if "skipped" in row:

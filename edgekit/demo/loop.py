@@ -16,6 +16,7 @@ from edgekit.demo.advice import Shown
 from edgekit.demo.log import Adviser, Log
 from edgekit.demo.source import Source
 from edgekit.demo.stages import Stages
+from edgekit.demo.truth import beside
 from edgekit.demo.view import View
 from edgekit.engine.answerer import Answer, Answerer
 
@@ -42,7 +43,7 @@ class Counts:
 
 @dataclass
 class Loop:
-    """The parts of one run of the loop; ``stop`` ends it early (SIGTERM)."""
+    """The parts of one run of the loop; ``stop`` ends it early (a signal)."""
 
     source: Source
     answerer: Answerer
@@ -59,6 +60,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self._takes = inspect.signature(self.answerer.answer).parameters
+        self._truth = (self.source.drive.truth() if self.view is not None else None) or {}
         self._last: Answer | None = None
 
     def warm_up(self, answers: int) -> None:
@@ -109,11 +111,14 @@ class Loop:
             self.ages_ms.append(shown.age_ms)
         if self.view is not None:
             counts = self.counts
+            true = self._truth.get(frame % self.source.count)  # of the frame shown: an old answer errs
+            more = {"truth": beside(shown, true)} if true else {}
             self.view.show(
                 drawn, shown, frame=frame, t_s=t_s, speed_mps=speed_mps, frames=self.source.count,
                 miss_rate=counts.missed / max(counts.answered, 1),
                 dropped_rate=counts.dropped / max(counts.dropped + counts.answered, 1),
                 deadline_ms=self.adviser.deadline_s * 1e3, stages=self.stages.recent(), ended=False,
+                **more,
             )  # fmt: skip
         return np.asarray(drawn)
 

@@ -64,6 +64,8 @@ class Realtime:
             loop.stop.set()
             self.to_answer.close()
             self.to_show.close()
+            if loop.source.loop and self.failure is None:
+                threads[1].join(HANG_S)  # the end that was meant: the answer under way is still logged
             self._count_dropped()
         if self.failure is not None:
             raise self.failure

@@ -34,7 +34,8 @@ def demo(config: DemoConfig, run: Run) -> None:
 
     Raises UserError for what cannot start, EdgekitError where the model dies or hangs, GateError
     where the log does not replay to the same advice, SystemExit(143) on SIGTERM: the run is then
-    not complete, and starting it again begins afresh.
+    not complete, and starting it again begins afresh. With ``loop`` a signal is the end that was meant:
+    the log is whole and replayed, and it leaves by SystemExit(0), not complete either.
     """
     source = open_source(config, run)
     if config.page:
@@ -47,21 +48,25 @@ def demo(config: DemoConfig, run: Run) -> None:
         left.unlink()
     answerer = open_answerer(config.kind, run.input("model"), threads=config.threads)
     prompt = default_prompt(config.prompts)
+    lap_frames = source.count if config.loop else None
     write_info(
         run.out, drive=source.drive.id, fps=source.fps, model=run.inputs["model"][0].digest,
         contract=answerer.contract.digest(), prompt=prompt.record(), realtime=config.realtime,
         window=config.window, deadline_ms=config.deadline_ms, ttl_ms=config.ttl_ms,
+        lap_frames=lap_frames,
     )  # fmt: skip
 
     view = View() if config.page else None
     loop = Loop(
-        source, answerer, prompt.text, Adviser(config.window, config.deadline_ms, config.ttl_ms),
+        source, answerer, prompt.text,
+        Adviser(config.window, config.deadline_ms, config.ttl_ms, lap_frames),
         Log(run.out), config.width, view,
     )  # fmt: skip
-    with closing(loop, config, run), ended_by_sigterm(loop):
+    with closing(loop, config, run), ended_by_signal(loop):
         loop.warm_up(config.warmup_answers)
         frames = Realtime(loop).run() if config.realtime else in_order(loop)
-        _spend(tracked(frames, source.count), run.out / "annotated.mp4", source.fps, config.video)
+        total = None if config.loop else source.count
+        _spend(tracked(frames, total), run.out / "annotated.mp4", source.fps, config.video)
 
     timing = summary(loop, config)
     write_json(run.out / "timing.json", timing)
@@ -75,6 +80,9 @@ def demo(config: DemoConfig, run: Run) -> None:
             "report it with the log: advice must depend on the raw answers alone",
         )
     tell(run, timing, rows)
+    if config.loop:
+        run.say("stopped; the log is whole")
+        raise SystemExit(0)
 
 
 def open_source(config: DemoConfig, run: Run) -> Source:
@@ -82,7 +90,7 @@ def open_source(config: DemoConfig, run: Run) -> Source:
     drive, of = choose_drive(run.input("drive"), config.drive_id)
     if of > 1 and config.drive_id is None:
         run.note(f"{of} drives: the first, {drive.id}, is taken (set drive_id for another)")
-    source = Source(drive, config.fps, config.max_frames)
+    source = Source(drive, config.fps, config.max_frames, config.loop)
     if drive.foreign and not drive.video:
         run.note(f"{drive.id} has no drive.json: its frames are taken by name, {source.fps:g} a second")
     if not source.has_speed:
@@ -101,7 +109,7 @@ def _spend(frames: Iterable, path: Path, fps: float, video: bool) -> None:
     encode_video(frames, path, fps, crf=23)
 
 
-def tracked(frames: Iterable, total: int) -> Iterator:
+def tracked(frames: Iterable, total: int | None) -> Iterator:
     from edgekit.core.progress import track
 
     return track(frames, "demo", total, "frame")
@@ -124,8 +132,11 @@ def closing(loop: Loop, config: DemoConfig, run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def ended_by_sigterm(loop: Loop) -> Iterator[None]:
-    """SIGTERM ends the loop between two frames; then the process leaves with 143, the run incomplete."""
+def ended_by_signal(loop: Loop) -> Iterator[None]:
+    """SIGTERM ends the loop between two frames; then the process leaves with 143, the run incomplete.
+
+    A drive that begins again has no other end: there Ctrl-C does so too, and the caller goes on.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
         return
@@ -134,16 +145,20 @@ def ended_by_sigterm(loop: Loop) -> Iterator[None]:
     def handler(number: int, _frame: object) -> None:
         asked.append(number)
         loop.stop.set()
+        if asked.count(signal.SIGINT) > 1:  # pressed again: do not wait for the answer under way
+            raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, handler)
+    numbers = (signal.SIGTERM, signal.SIGINT) if loop.source.loop else (signal.SIGTERM,)
+    before = [signal.signal(number, handler) for number in numbers]
     try:
         yield
     except UserError:
         if not asked:  # else: no frame was encoded because it was stopped before the first
             raise
     finally:
-        signal.signal(signal.SIGTERM, before)
-    if asked:
+        for number, was in zip(numbers, before, strict=True):
+            signal.signal(number, was)
+    if asked and not loop.source.loop:
         raise SystemExit(STOPPED)
 
 

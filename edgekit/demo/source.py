@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,16 @@ def choose_drive(path: Path, drive_id: str | None) -> tuple[Drive, int]:
 
 
 class Source:
-    """The shots of one drive at ``fps`` (default: its own), at most ``max_frames``."""
+    """The shots of one drive at ``fps`` (default: its own), at most ``max_frames``.
 
-    def __init__(self, drive: Drive, fps: float | None = None, max_frames: int | None = None):
-        self.drive = drive
+    loop: after the last frame the first comes again, without end; numbers and times go on rising, so a
+    shot's frame in the drive is ``frame % count``.
+    """
+
+    def __init__(
+        self, drive: Drive, fps: float | None = None, max_frames: int | None = None, loop: bool = False
+    ):
+        self.drive, self.loop = drive, loop
         self.fps = fps or drive.info.fps
         self.count = min(len(drive), max_frames or len(drive))
         self._speeds = drive.speeds_mps()
@@ -65,15 +72,19 @@ class Source:
         return any(speed is not None for speed in self._speeds)
 
     def __iter__(self) -> Iterator[Shot]:
+        for lap in itertools.count() if self.loop else (0,):
+            yield from self._lap(lap * self.count)
+
+    def _lap(self, before: int = 0) -> Iterator[Shot]:
         loads = _video_loads(self.drive.video) if self.drive.video else map(_file_load, self.drive.files)
         for frame, load in zip(range(self.count), loads, strict=False):
             # A container may claim fewer frames than it holds: the last measured speed stays.
             speed = self._speeds[min(frame, len(self._speeds) - 1)]
-            yield Shot(frame, round(frame / self.fps, 6), speed, load)
+            yield Shot(before + frame, round((before + frame) / self.fps, 6), speed, load)
 
     def first(self) -> np.ndarray:
         """The first frame that decodes, RGB uint8 (H, W, 3). Raises UserError where none does."""
-        for shot in self:
+        for shot in self._lap():
             if (image := shot.load()) is not None:
                 return image
         raise UserError(

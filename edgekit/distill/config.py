@@ -152,4 +152,12 @@ class DistillConfig(Config):
         return build(DistillConfig, raw, f"study arm {name!r}")
 
     def plan(self) -> Plan:
-        return plan_training(self)
+        study = self.study
+        return plan_training(
+            teacher=self.teacher,
+            start=self.student_from or (self.teacher if self.student.kind == "shrink" else None),
+            taught=self.loss.alpha > 0, batch=self.train.batch, steps=self.train.steps,
+            lora_steps=self.lora.steps, bf16=self.train.precision == "bf16",
+            tower_frozen=self.train.freeze_vision_tower, save_dtype=self.save_dtype,
+            runs=len(study.arms) * len(study.seeds) if study else 1,
+        )  # fmt: skip

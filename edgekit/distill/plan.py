@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from edgekit.core.recipe import Plan
 from edgekit.models.sizes import Sizes, sizes_of
-
-if TYPE_CHECKING:
-    from edgekit.distill.config import DistillConfig
 
 _NANO = Sizes(2_600_000, 850_000, 524_288, 0, 5_000)  # where nothing is known of the checkpoint yet
 TOKENS = 600  # of a frame
@@ -18,22 +13,26 @@ CPU, GPU = 320e9, 0.35 * 300e12
 ONE_DEVICE = 80  # GB of a common data-centre GPU
 
 
-def plan_training(config: DistillConfig) -> Plan:
-    """One device: a frozen teacher, and 16 bytes a parameter for what AdamW trains, 4 for what it does not."""
-    train, frozen_bytes = config.train, 2 if config.train.precision == "bf16" else 4
-    teacher = _sizes(config.teacher).all if config.teacher else 0
-    start = config.student_from or (config.teacher if config.student.kind == "shrink" else None)
+def plan_training(
+    *, teacher: str | None, start: str | None, taught: bool, batch: int, steps: int, lora_steps: int,
+    bf16: bool, tower_frozen: bool, save_dtype: str, runs: int,
+) -> Plan:  # fmt: skip
+    """One device: a frozen teacher, and 16 bytes a parameter for what AdamW trains, 4 for what it does not.
+
+    start: the checkpoint whose sizes the student has, None for a nano; taught: the teacher answers while
+    it learns; runs: trainings one after another.
+    """
+    frozen_bytes, of_teacher = 2 if bf16 else 4, _sizes(teacher).all if teacher else 0
     sizes = _sizes(start)
-    student, still = sizes.all, sizes.vision if train.freeze_vision_tower else 0
-    runs = len(config.study.arms) * len(config.study.seeds) if config.study else 1
-    taught = 2 * teacher * (config.loss.alpha > 0)
+    student, still = sizes.all, sizes.vision if tower_frozen else 0
+    asked = 2 * of_teacher * taught
     # 6 FLOP a parameter: forward 2, backward 4; LoRA needs no gradients of the weights themselves.
-    flops = TOKENS * train.batch * (train.steps * (6 * student + taught) + config.lora.steps * 4 * student)
-    big = max(student, teacher) > 1e9
-    save = 4 if config.save_dtype == "float32" else 2
-    memory = (frozen_bytes * teacher + 16 * (student - still) + 4 * still) / 1e9 + 1
+    flops = TOKENS * batch * (steps * (6 * student + asked) + lora_steps * 4 * student)
+    big = max(student, of_teacher) > 1e9
+    save = 4 if save_dtype == "float32" else 2
+    memory = (frozen_bytes * of_teacher + 16 * (student - still) + 4 * still) / 1e9 + 1
     notes = [
-        f"teacher {teacher / 1e9:.3g} B frozen in {frozen_bytes} bytes, student {student / 1e9:.3g} B in 16 bytes "
+        f"teacher {of_teacher / 1e9:.3g} B frozen in {frozen_bytes} bytes, student {student / 1e9:.3g} B in 16 bytes "
         "a parameter (AdamW), all on one device: the accelerator where there is one",
         f"disk: 24 bytes a parameter to resume from, {save} for the student before and {save} after",
         f"time: {TOKENS} tokens a frame, 6 FLOP a parameter learned, 4 under LoRA, 2 taught; "

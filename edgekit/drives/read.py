@@ -71,6 +71,14 @@ class Drive:
             return None
         return read_telemetry(path).at(self.times_s)
 
+    @property
+    def in_time(self) -> bool:
+        """Whether anything says that the frames follow one another: a drive.json, a video, telemetry.
+
+        A folder of pictures alone may hold unrelated stills.
+        """
+        return not self.foreign or self.video is not None or self.telemetry is not None
+
     def speeds_mps(self) -> list[float | None]:
         """The measured speed at each frame, None where there is none."""
         if self.telemetry is None:

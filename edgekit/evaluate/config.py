@@ -63,4 +63,4 @@ class EvaluateConfig(Config):
     def plan(self) -> Plan:
         from edgekit.evaluate.plan import plan_evaluation
 
-        return plan_evaluation(self)
+        return plan_evaluation(self.model, self.frames, self.batch)

@@ -28,4 +28,4 @@ class ExportConfig(Config):
     def plan(self) -> Plan:
         from edgekit.export.plan import plan_export
 
-        return plan_export(self)
+        return plan_export(self.checkpoint)

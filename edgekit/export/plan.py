@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from edgekit.core.recipe import Plan
 from edgekit.models.sizes import sizes_of
 
-if TYPE_CHECKING:
-    from edgekit.export.config import ExportConfig
 
-
-def plan_export(config: ExportConfig) -> Plan:
+def plan_export(checkpoint: str) -> Plan:
     """Estimates for a quantized checkpoint; nano where nothing is known of it yet."""
-    sizes, known = sizes_of(config.checkpoint)
+    sizes, known = sizes_of(checkpoint)
     if sizes is None:
         return Plan(1.5, 0.05, 2.0, (f"sizes unknown: {known}; the numbers are for a nano model",))
     packed = sizes.linears * (0.5 + 4 / 128)

@@ -77,4 +77,5 @@ class MineConfig(Config):
     def plan(self) -> Plan:
         from edgekit.mine.plan import plan_mining
 
-        return plan_mining(self)
+        dynamic = self.prompts == "dynamic"
+        return plan_mining(self.drives, self.teacher, self.every, self.frames_per_drive, dynamic, self.batch)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgekit.core.errors import UserError
 from edgekit.core.places import asset
@@ -12,9 +12,6 @@ from edgekit.drives import Drive, open_drives
 from edgekit.mine.asking import frame_numbers
 from edgekit.models.sizes import sizes_of
 
-if TYPE_CHECKING:
-    from edgekit.mine.config import MineConfig
-
 UNTOLD = 1000  # frames of an input that is not there yet
 NANO = 2_600_000  # parameters, where nothing is known of the teacher
 TOKENS = 600  # of a question: picture and prompt 350, the answer's 110 about twice
@@ -22,27 +19,35 @@ CPU = 60e9  # FLOP/s of two CPU cores
 FRAME_S, FRAME_GB = 0.03, 60e-6  # to decode it three times and store it, at the contract's size
 
 
-def plan_mining(config: MineConfig) -> Plan:
-    """Estimates for a Checkpoint in torch on two CPU cores; no frame is decoded for them."""
+def plan_mining(
+    drives: Sequence[str],
+    teacher: str | None,
+    every: int,
+    frames_per_drive: int | None,
+    dynamic: bool,
+    batch: int,
+) -> Plan:
+    """Estimates for a Checkpoint in torch on two CPU cores; no frame is decoded for them.
+
+    teacher: None where a port answers; dynamic: a frame may be asked twice.
+    """
     frames, notes = 0, []
-    for given in config.drives:
+    for given in drives:
         try:
-            drives = open_drives(_place(given))
-            frames += sum(
-                len(frame_numbers(_length(d), config.every, config.frames_per_drive)) for d in drives
-            )
+            found = open_drives(_place(given))
+            frames += sum(len(frame_numbers(_length(d), every, frames_per_drive)) for d in found)
         except (UserError, OSError) as error:
             why = error.why if isinstance(error, UserError) else str(error)
             notes.append(f"{given}: not counted ({why}); taken as {UNTOLD} frames")
             frames += UNTOLD
-    questions = frames * (2 if config.prompts == "dynamic" else 1)
-    again = " (dynamic: at most two a frame)" if config.prompts == "dynamic" else ""
+    questions = frames * (2 if dynamic else 1)
+    again = " (dynamic: at most two a frame)" if dynamic else ""
     notes.insert(0, f"{frames} frames, {questions} questions{again}")
     minutes, disk = 0.2 + frames * FRAME_S / 60, 0.01 + frames * FRAME_GB
-    if config.teacher is None:
+    if teacher is None:
         notes.append("memory and time without the port's own: how fast it answers is not known here")
         return Plan(0.5, round(disk, 2), round(minutes, 1), tuple(notes))
-    sizes, known = sizes_of(config.teacher)
+    sizes, known = sizes_of(teacher)
     parameters = sizes.all if sizes else NANO
     # Of each frame in a batch: keys and values of about 450 tokens, and 110 rows of logits.
     image = 0.3e9 if parameters > 1e9 else 0.03e9
@@ -52,7 +57,7 @@ def plan_mining(config: MineConfig) -> Plan:
         "an estimate from these sizes, not a measurement",
     ]
     return Plan(
-        memory_gb=round((4 * parameters + config.batch * image + 1.2e9) / 1e9, 1),
+        memory_gb=round((4 * parameters + batch * image + 1.2e9) / 1e9, 1),
         disk_gb=round(disk, 2),
         minutes=round(minutes + 2 * parameters * TOKENS * questions / CPU / 60, 1),
         notes=tuple(notes),

@@ -61,8 +61,9 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
         raw = [a.answer.seen for a in asked]
         times, speeds = drive.times_s[numbers].tolist(), drive.speeds_mps()
         speeds = [speeds[n] for n in numbers]
-        smoothed = smooth(raw, times, speeds, window, causal) if window else raw
-        reach = spans(times, speeds, window or Window(), causal)
+        within = window if drive.in_time else None
+        smoothed = smooth(raw, times, speeds, within, causal) if within else raw
+        reach = spans(times, speeds, within or Window(), causal)
 
         # Each frame: the label it ends with, and how it came to it.
         for i, (number, image) in enumerate(zip(numbers, pictures(drive, numbers), strict=True)):
@@ -73,7 +74,7 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
                 label=smoothed[i],
                 source="vlm",
                 tasks=marks(
-                    i - first, asked[first:last], smoothed[i] if window else None,
+                    i - first, asked[first:last], smoothed[i] if within else None,
                     round(times[last - 1] - times[first], 3),
                 ),
                 images=[writer.image(f"{drive.id}/{number:06d}", image)],
@@ -118,11 +119,15 @@ def all_drives(run: Run) -> list[Drive]:
 
 
 def tell_of(drive: Drive, numbers: list[int], window: Window | None, run: Run) -> None:
-    """Notes on what is assumed of a drive: the times of a foreign one, the speeds that were not measured."""
+    """Notes on what is assumed of a drive: the times of a foreign one, the speeds that were not measured;
+    and on stills, which no window spans."""
     if drive.foreign:
         rate = (
             "as its container says" if drive.video else "assumed, in the order of the numbers in their names"
         )
+        if window and not drive.in_time:
+            rate += "; without telemetry nothing says that they follow one another: nothing is smoothed"
+            window = None
         run.note(f"drive {drive.id} has no drive.json: {drive.info.fps:g} frames per second, {rate}")
     speeds = drive.speeds_mps()  # read even where no window asks for them: the rows hold them
     unmeasured = sum(speeds[n] is None for n in numbers)

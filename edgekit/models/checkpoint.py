@@ -76,6 +76,12 @@ def with_dtype(config: dict, dtype: str) -> dict:
     return {**config, **parts, "dtype": dtype}
 
 
+def stored_dtype(folder: str | Path) -> torch.dtype:
+    """The dtype that a Checkpoint's config.json says its weights are stored in; float32 where it says none."""
+    config = read_json(Path(folder) / "config.json")
+    return DTYPES.get(config.get("dtype") or config.get("torch_dtype"), torch.float32)
+
+
 def write_companions(
     folder: str | Path,
     contract: Contract,

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
 
 import torch
 from torch.utils.data import DataLoader
 
+from edgekit.core.progress import bar
 from edgekit.quantize.llmcompressor_0_14 import require_version, without_pinning
 
 BITS, GROUP = 4, 128
@@ -20,11 +23,15 @@ IGNORE = ["re:.*visual.*", "re:.*lm_head"]  # the vision tower and the head stay
 LAYER = "Qwen2_5_VLDecoderLayer"
 
 
-def quantize_weights(model, tokenizer, batches: Sequence[dict[str, torch.Tensor]], grid: int = 20) -> None:
+def quantize_weights(
+    model, tokenizer, batches: Sequence[dict[str, torch.Tensor]], grid: int = 20,
+    terminal: TextIO | None = None,
+) -> None:  # fmt: skip
     """Calibrates and fake-quantizes ``model``'s decoder linears in place, layer by layer.
 
     batches: one dict per frame of what ``model.forward`` takes (input_ids (1, S), pixel_values, …).
     grid: points of AWQ's scale search for each group of linears that share an input.
+    terminal: where the progress bar is drawn, stderr unless told.
     Raises UserError for another llm-compressor than the pinned one.
     """
     require_version()
@@ -37,7 +44,7 @@ def quantize_weights(model, tokenizer, batches: Sequence[dict[str, torch.Tensor]
         QuantizationModifier(scheme="W4A16", targets=["Linear"], ignore=IGNORE),
     ]
     loader = DataLoader(list(batches), batch_size=1, shuffle=False, collate_fn=lambda rows: rows[0])
-    with without_pinning():
+    with without_pinning(), _progress(model, len(batches), terminal):
         oneshot(
             model=model,
             processor=tokenizer,
@@ -49,6 +56,19 @@ def quantize_weights(model, tokenizer, batches: Sequence[dict[str, torch.Tensor]
             sequential_targets=[LAYER],
             log_dir=None,
         )
+
+
+@contextmanager
+def _progress(model, frames: int, terminal: TextIO | None) -> Iterator[None]:
+    """A bar over the frames' ways through the decoder layers: each layer hears every frame twice."""
+    layers = [module for module in model.modules() if type(module).__name__ == LAYER]
+    with bar("calibrating", 2 * frames * len(layers), "pass", file=terminal) as shown:
+        hooks = [layer.register_forward_hook(lambda *_: shown.update() and None) for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 def effective_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
@@ -63,6 +83,23 @@ def effective_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
             if part == "weight" and scheme is not None:
                 tensor = forward_quantize(module, tensor.data, "weight", scheme.weights)
             yield f"{name}.{part}", tensor.detach()
+
+
+def narrow(model, dtype: torch.dtype) -> None:
+    """Parameters that are not packed get ``dtype`` where it holds them exactly, so that nothing is lost.
+
+    A checkpoint of bfloat16 is calibrated in float32; what AWQ left alone (vision tower, embeddings,
+    head) would otherwise be written twice as wide as it came.
+    """
+    for module in model.modules():
+        packed = getattr(module, "quantization_scheme", None) is not None
+        for part, tensor in module.named_parameters(recurse=False):
+            if packed and part.startswith("weight"):  # the codes' weights, scales and zero points
+                continue
+            if not tensor.is_floating_point() or dtype.itemsize >= tensor.dtype.itemsize:
+                continue
+            if torch.equal(tensor.to(dtype).to(tensor.dtype), tensor):
+                tensor.data = tensor.data.to(dtype)
 
 
 def fingerprints(model) -> dict[str, str]:

@@ -29,4 +29,6 @@ class QuantizeConfig(Config):
     def plan(self) -> Plan:
         from edgekit.quantize.plan import plan_quantization
 
-        return plan_quantization(self)
+        return plan_quantization(
+            self.checkpoint, self.dtype, self.frames, self.check_frames, self.grid, self.gemm
+        )

@@ -14,10 +14,17 @@ from edgekit.core.files import read_json, sha256_file, write_json, write_jsonl, 
 from edgekit.core.progress import track
 from edgekit.core.run import Run
 from edgekit.dataset import open_dataset
-from edgekit.models.checkpoint import COMPANIONS, load_checkpoint, with_dtype, write_companions
+from edgekit.models.checkpoint import (
+    COMPANIONS,
+    load_checkpoint,
+    stored_dtype,
+    with_dtype,
+    write_companions,
+)
 from edgekit.models.compressed import codes, quantization
-from edgekit.quantize.awq import BITS, GROUP, IGNORE, fingerprints, quantize_weights
+from edgekit.quantize.awq import BITS, GROUP, IGNORE, fingerprints, narrow, quantize_weights
 from edgekit.quantize.calibration import choose, stratum
+from edgekit.quantize.chatter import printed_to
 from edgekit.quantize.config import QuantizeConfig
 from edgekit.quantize.gemm import write_gemm
 from edgekit.quantize.llmcompressor_0_14 import VERSION, mend_ignore, require_version
@@ -47,10 +54,11 @@ def quantize(config: QuantizeConfig, run: Run) -> None:
     batches = [conversation(data, row, loaded) for row in track(calibration, "reading frames", unit="frame")]
     run.say(f"calibrating on {len(calibration)} frames of {len({stratum(r) for r in calibration})} kinds")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=loaded.tokenizer)
-    quantize_weights(loaded.model, tokenizer, batches, config.grid)
-    meant = fingerprints(loaded.model)
-
-    _save(loaded.model, source, run, config, loaded.contract)
+    with printed_to(run.path / "quantize.log", run.debug) as terminal:  # beside log.jsonl, in no digest
+        quantize_weights(loaded.model, tokenizer, batches, config.grid, terminal)
+        meant = fingerprints(loaded.model)
+        narrow(loaded.model, stored_dtype(source))
+        _save(loaded.model, source, run, config, loaded.contract)
     card = (run.out / "README.md").read_text() if (run.out / "README.md").is_file() else ""
     _describe(run.out, card, "compressed-tensors", "quantize.json")
     packed = load_checkpoint(run.out, dtype=config.dtype)

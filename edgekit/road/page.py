@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from PIL import Image
 
 from edgekit.core.files import read_jsonl
+from edgekit.core.inputs import given
 from edgekit.core.label import SLOTS
 from edgekit.core.run import open_input
 from edgekit.dataset import open_dataset
@@ -20,7 +22,7 @@ from edgekit.evaluate.report import STYLE
 from edgekit.road.steps import resolve
 
 if TYPE_CHECKING:
-    from edgekit.road.config import RoadConfig
+    from edgekit.road.config import RoadConfig, Step
 
 FRAMES = 8
 THUMB = 300  # pixels
@@ -30,24 +32,28 @@ Rows = Sequence[tuple[str, Path]]
 
 def page(
     config: RoadConfig, written: Mapping[str, Path], manifests: Mapping[str, Any], rows: Rows,
-    short: Sequence[str], compared: Sequence[str], table: str, here: Path,
+    short: Sequence[str], compared: Sequence[str], table: str, here: Path, about: str,
 ) -> str:  # fmt: skip
-    """The whole page, to lie in ``here``. rows: (name, evaluate run); table: their table in markdown;
-    compared: a sentence for each pair of rows that was compared."""
+    """The whole page, to lie in ``here``, the out/ of the road's run. rows: (name, evaluate run); table: their
+    table in markdown; compared: a sentence for each pair of rows that was compared; about: the line below
+    the title."""
     claim, _, lines = table.partition("\n")
     body = [
         "<h1>The road, walked</h1>",
+        f"<p class=soft>{escape(about)}</p>",
         *(f"<p class=bad>Shortfall: {escape(text)}</p>" for text in short),
         f"<h2>{escape(claim)}</h2>", html_table(lines),
         *(f"<p>{escape(text)}</p>" for text in compared),
         "<p class=soft>sMAPE: lower is better; all others: higher. Intervals and slices: each step's own report.</p>",
         "<h2>Steps</h2>", steps(config, written, manifests, here),
+        "".join(film(name, path, here) for name, path in written.items()),
         "<h2>Frames: true, and seen by each model</h2>", frames(config, written, rows),
         "<h2>Curves</h2>", "".join(curves(name, path) for name, path in written.items()),
     ]  # fmt: skip
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>edgekit road</title><style>{STYLE}svg{{max-width:100%}}</style><body>{''.join(body)}</body></html>\n"
+        f"<title>edgekit road</title><style>{STYLE}svg,video{{max-width:100%}}</style>"
+        f"<body>{''.join(body)}</body></html>\n"
     )
 
 
@@ -62,16 +68,45 @@ def html_table(markdown: str) -> str:
 
 
 def steps(config: RoadConfig, written: Mapping[str, Path], manifests: Mapping[str, Any], here: Path) -> str:
+    """A row for each step: its recipe, what it read, its digest, the pages that it wrote, its notes."""
     rows = []
     for step in config.steps:
-        manifest, own = manifests[step.name], written[step.name] / "out" / "report.html"
-        link = f"<a href='{escape(os.path.relpath(own, here))}'>report</a>" if own.is_file() else ""
-        notes = "<br>".join(escape(note) for note in manifest["notes"])
-        rows.append(
-            f"<tr><td>{escape(step.name)}</td><td>{escape(step.verb)} {escape(step.recipe)}</td>"
-            f"<td>{manifest['digest'][:12]}</td><td>{link}</td><td>{notes}</td></tr>"
+        manifest, out = manifests[step.name], written[step.name] / "out"
+        links = " ".join(
+            f"<a href='{href(out / name, here)}'>{text}</a>"
+            for name, text in (("report.html", "report"), ("watch.html", "watch"))
+            if (out / name).is_file()
         )
-    return f"<div class=scroll><table><tr><th>step<th>recipe<th>digest<th><th>notes</tr>{''.join(rows)}</table></div>"
+        reads = "<br>".join(f"{key}: {escape(', '.join(names))}" for key, names in read_by(step).items())
+        notes = "<br>".join(escape(note) for note in manifest["notes"])
+        what, digest = f"{step.verb} {escape(step.recipe)}", manifest["digest"][:12]
+        cells = (escape(step.name), what, reads, digest, links, notes)
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    head = "<tr><th>step<th>recipe<th>reads<th>digest<th>pages<th>notes</tr>"
+    return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>"
+
+
+def read_by(step: Step) -> dict[str, list[str]]:
+    """A step's inputs by key, by the names that the recipes give them: a step's, ``package:NAME``, a path."""
+    found: dict[str, list[str]] = {}
+    for key, item in given(resolve(step, {})):
+        found.setdefault(key, []).append(item)
+    return found
+
+
+def film(name: str, path: Path, here: Path) -> str:
+    """A step's annotated video: it plays in the page where it lies below the road's run, else a link."""
+    video = path / "out" / "annotated.mp4"
+    if not video.is_file():
+        return ""
+    at = href(video, here)
+    below = here.parent.resolve() in video.resolve().parents
+    shown = f"<video src='{at}' controls muted playsinline></video>" if below else f"<a href='{at}'>{at}</a>"
+    return f"<h2>The film of {escape(name)}</h2><p>{shown}</p>"
+
+
+def href(path: Path, here: Path) -> str:
+    return escape(quote(os.path.relpath(path, here)))
 
 
 def frames(config: RoadConfig, written: Mapping[str, Path], rows: Rows) -> str:

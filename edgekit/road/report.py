@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from edgekit import __version__
 from edgekit.core.files import read_json, write_json, write_text
 from edgekit.core.run import Run
 from edgekit.evaluate.compare import compare
@@ -37,7 +39,9 @@ def write_report(config: RoadConfig, written: Mapping[str, Path], run: Run) -> l
             "shortfalls": short,
         },
     )
-    write_text(run.out / "report.html", page(config, written, manifests, rows, short, said, told, run.out))
+    about = f"recipe {run.recipe}, run {run.path.name}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, edgekit {__version__}"
+    html = page(config, written, manifests, rows, short, said, told, run.out, about)
+    write_text(run.out / "report.html", html)
     lines = [*(f"SHORTFALL {text}" for text in short), *([""] if short else []), *told.splitlines(), ""]
     lines += [*said, *([""] if said else [])]
     for name, path in rows:

@@ -37,8 +37,13 @@ def road(config: RoadConfig, run: Run) -> None:
         else:
             run.say(f"{head}: edgekit {step.verb} ({clock(time.time() - began)} so far)")
             since = time.time()
-            walk(step, opened.path)
+            try:
+                walk(step, opened.path)
+            except UserError:
+                opened.withdraw()  # the step's own process does so too, but knows of nothing moved aside
+                raise
             run.say(f"{head}: done in {clock(time.time() - since)}")
+            run.log("step", name=step.name, path=str(opened.path))  # a walk that got so far is kept
         written[step.name] = opened.path
     told = "".join(f"{line}\n" for line in write_report(config, written, run))
     write_text(run.out / "summary.txt", told)  # told again where the road is complete already

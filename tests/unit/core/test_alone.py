@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,3 +106,25 @@ def test_who_waits_for_a_run_that_is_moved_aside_locks_the_new_one(tmp_path):
         place.mkdir()
     waiting.join(20)
     assert held == [f"{os.getpid()}\n"] and (place / "lock").exists()
+
+
+def test_who_waits_for_a_run_that_is_withdrawn_is_told(tmp_path):
+    """What a refusal does: the folder goes, with the lock that others wait for."""
+    place = tmp_path / "run"
+    place.mkdir()
+    said = []
+
+    def wait():
+        try:
+            with alone(place, 20):
+                said.append("held")
+        except UserError as error:
+            said.append(error.what)
+
+    with alone(place):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.5)
+        shutil.rmtree(place)
+    waiting.join(20)
+    assert said == [f"{place}: this run is not there any more"]

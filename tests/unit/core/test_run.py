@@ -206,3 +206,41 @@ def test_a_foreign_folder_is_recorded_as_foreign(tmp_path):
     foreign, own = read_json(run.path / "manifest.json")["inputs"]["data"]
     assert (foreign["origin"], own["origin"]) == ("foreign", "run") and own["manifest"]
     assert run.input("data") == tmp_path / "theirs"
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_a_run_in_which_nothing_was_done_is_withdrawn(tmp_path, placed):
+    run = start("probe", ProbeConfig(), "r", tmp_path / "o" if placed else None)
+    run.note("words alone")
+    assert run.state.is_dir()
+    with alone(run.path):
+        run.withdraw()
+    assert not run.path.exists() and list(tmp_path.iterdir()) == []
+    assert start("probe", ProbeConfig(), "r").path.is_dir()
+
+
+@pytest.mark.parametrize("what", ["out/a", "state/a", "steps/x/manifest.json", "event"])
+def test_a_run_that_holds_work_is_not_withdrawn(tmp_path, what):
+    run = start("probe", ProbeConfig(), "r", tmp_path / "o")
+    if what == "event":
+        run.log("step", name="x")
+    else:
+        (run.path / what).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / what).write_text("kept")
+    run.withdraw()
+    assert (run.path / "identity").is_file() and start("probe", ProbeConfig(), "r", run.path)
+
+
+def test_a_forced_run_that_did_something_keeps_the_old_one_aside(tmp_path):
+    old = made(tmp_path)
+    new = start("probe", ProbeConfig(), "r", old.path, force=True)
+    (new.out / "a.txt").write_text("new")
+    new.withdraw()
+    assert (new.out / "a.txt").read_text() == "new" and new.aside.is_dir()
+
+
+def test_a_runs_folder_whose_neighbour_stays_goes_alone(tmp_path):
+    kept, gone = (start("probe", ProbeConfig(number=n), "r") for n in (1, 2))
+    (kept.out / "a").write_text("x")
+    gone.withdraw()
+    assert kept.path.is_dir() and not gone.path.exists()

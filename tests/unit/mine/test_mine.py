@@ -248,6 +248,31 @@ def test_what_is_assumed_of_a_drive_is_noted(tmp_path, drives):
     assert "drive clip has no drive.json: 12.5 frames per second, as its container says" in run.notes
 
 
+@pytest.mark.parametrize("measured", [False, True])
+def test_stills_are_not_smoothed_and_one_note_says_so(tmp_path, drives, measured):
+    """A folder of pictures and nothing else; with telemetry beside them they are frames of a drive."""
+    folder = drives / "drives" / "d1" / "frames"
+    if measured:
+        write_telemetry(folder / "telemetry.csv", Telemetry(np.arange(20) / 10, *np.full((3, 20), 5.0)))
+    config = config_of(drives).model_copy(update={"drives": [str(folder)]})
+    run = run_of(tmp_path, config)
+    mine(config, run, ColourTeacher())
+    glitch = {row.frame: row for row in open_dataset(run.out).rows("train")}[4]
+    notes = [note for note in run.notes if "drive frames" in note and "parse" not in note]
+    assert glitch.label.light == ("none" if measured else "green")
+    assert [s["step"] for s in glitch.tasks["light"].history] == ["vlm", "smoothed"][: 1 + measured]
+    assert len(notes) == 1 and ("nothing is smoothed" in notes[0]) == (not measured)
+
+
+def test_a_video_alone_is_smoothed(tmp_path, drives):
+    video = tmp_path / "clip.mp4"
+    encode_video(open_drive(drives / "drives" / "d1").frames(), video, 5)
+    config = config_of(drives).model_copy(update={"drives": [str(video)]})
+    run = run_of(tmp_path, config)
+    mine(config, run, ColourTeacher())
+    assert {row.frame: row.label.light for row in open_dataset(run.out).rows("train")}[4] == "none"
+
+
 def test_frames_without_a_measured_speed_are_noted(tmp_path, drives):
     path = drives / "drives" / "d1" / "telemetry.csv"
     write_telemetry(path, Telemetry(1000 + np.arange(9) / 5, *np.ones((3, 9))))  # another clock

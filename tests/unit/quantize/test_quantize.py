@@ -70,6 +70,27 @@ def test_a_foreign_models_folder_goes_all_the_way_in_bfloat16(windowed, tmp_path
         assert {whole["dtype"], whole["vision_config"]["dtype"]} == {dtype}
     scales = load_file(run.out / "model.safetensors")["model.layers.0.mlp.down_proj.weight_scale"]
     assert scales.dtype == torch.bfloat16
+    kept = {t.dtype for t in load_file(run.out / "model.safetensors").values() if t.is_floating_point()}
+    assert kept == {torch.bfloat16}  # a source in float32 widens nothing
+
+
+def test_what_is_not_packed_keeps_the_width_it_came_with(windowed, tmp_path):
+    """A checkpoint stored in bfloat16, calibrated in float32: it must not come out larger, nor changed."""
+    loaded = load_checkpoint(windowed["checkpoint"])
+    source = save_checkpoint(tmp_path / "bf16", loaded.model, loaded.contract, dtype="bfloat16")
+    config, run = run_with(tmp_path, windowed, checkpoint=str(source), grid=4, gemm=False)
+    quantize(config, run)
+    report = json.loads((run.out / "quantize.json").read_text())
+    assert report["tensors_changed_by_reload"] == 0
+    assert report["weights_bytes"]["after"] < 0.8 * report["weights_bytes"]["before"]
+    found = load_file(run.out / "model.safetensors")
+    theirs = load_file(source / "model.safetensors")
+    same = [n for n in found if n in theirs and ("visual" in n or "embed" in n or "lm_head" in n)]
+    assert len(same) > 10 and all(torch.equal(found[n], theirs[n]) for n in same)
+    assert all(found[n].dtype == torch.bfloat16 for n in same)
+    for name, tensor in found.items():  # what calibration moved is not rounded
+        if name.endswith("weight_scale"):
+            assert tensor.dtype == torch.float32, name
 
 
 def test_calibration_never_sees_what_measures(quantized, windowed):
@@ -174,3 +195,19 @@ def test_too_few_train_frames_are_refused(windowed, tmp_path):
     config, run = run_with(tmp_path, windowed, frames=7)
     with pytest.raises(UserError, match="too few train frames"):
         quantize(config, run)
+
+
+def test_a_packed_weights_own_parts_are_never_narrowed():
+    """Even where they could be: a scale's dtype is the one that the codes are unpacked in."""
+    from edgekit.quantize.awq import narrow
+
+    plain, packed = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    for linear in (plain, packed):
+        for parameter in linear.parameters():
+            parameter.data.fill_(0.5)  # exact in bfloat16
+    plain.bias.data.fill_(0.1)
+    packed.weight_scale = torch.nn.Parameter(torch.ones(2, 1))
+    packed.quantization_scheme = object()
+    narrow(torch.nn.ModuleList([plain, packed]), torch.bfloat16)
+    assert (plain.weight.dtype, plain.bias.dtype) == (torch.bfloat16, torch.float32)
+    assert {packed.weight.dtype, packed.weight_scale.dtype} == {torch.float32}

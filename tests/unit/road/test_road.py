@@ -1,8 +1,12 @@
 """Walking: each step in a process of its own; stopping, resuming, and the page at the end."""
 
+import re
 import signal
 import sys
+from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -200,3 +204,71 @@ def test_a_step_that_was_stopped_stops_the_road(tmp_path, monkeypatch, code):
     monkeypatch.setattr(sys, "executable", str(fake))
     with pytest.raises(KeyboardInterrupt):
         road_run.walk(Step(name="x", verb="evaluate", recipe="r"), tmp_path)
+
+
+@pytest.mark.parametrize("placed", [True, False])
+@pytest.mark.parametrize("first", ["blind", "seeing"])
+def test_a_step_that_is_refused_leaves_no_folder_and_a_walk_that_got_nowhere_none(
+    dataset, tmp_path, monkeypatch, first, placed
+):
+    """``first``: the step that is refused; what was walked before it stays."""
+
+    def walk(step, path):
+        if step.name == first:
+            raise UserError("refused", "it is a test", "nothing")
+        pretend(step, path)
+
+    monkeypatch.setattr(road_run, "walk", walk)
+    monkeypatch.chdir(tmp_path)
+    run = start("road", config := road_of(dataset), "r", Path("here") if placed else None)
+    with pytest.raises(UserError, match="refused"):
+        road_run.road(config, run)
+    run.withdraw()  # as the command line does
+    held = Path("here/steps") if placed else Path("runs/evaluate")
+    assert run.path.exists() == (first == "seeing")
+    assert len(list(held.iterdir()) if held.is_dir() else []) == (first == "seeing")
+
+
+def test_force_gives_a_refused_step_its_old_run_back(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(road_run, "walk", pretend)
+    monkeypatch.chdir(tmp_path)
+    config = road_of(dataset)
+    road_run.road(config, start("road", config, "r"))
+
+    def refuse(step, path):
+        raise UserError("refused", "it is a test", "nothing")
+
+    monkeypatch.setattr(road_run, "walk", refuse)
+    with pytest.raises(UserError, match="refused"):
+        road_run.road(config, start("road", config, "r", force=True))
+    runs = list((tmp_path / "runs" / "evaluate").iterdir())
+    assert len(runs) == 2 and all((path / "manifest.json").is_file() for path in runs)
+    assert not any(".old-" in path.name for path in runs)
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_the_page_says_when_and_what_and_leads_to_the_steps_pages_and_the_film(
+    dataset, tmp_path, monkeypatch, placed
+):
+    def with_pages(step, path):
+        pretend(step, path)
+        if step.name == "seeing":
+            for name in ("report.html", "watch.html", "annotated.mp4"):
+                (path / "out" / name).write_text("x")
+
+    monkeypatch.setattr(road_run, "walk", with_pages)
+    monkeypatch.chdir(tmp_path)
+    run = start("road", config := road_of(dataset), "my <road>", Path("a b") if placed else None)
+    before = datetime.now(UTC).replace(second=0, microsecond=0)
+    road_run.road(config, run)
+    page = (run.out / "report.html").read_text()
+    about = re.search(r"<p class=soft>recipe my &lt;road&gt;, run (.+), (\S+ \S+) UTC, edgekit \d", page)
+    assert about[1] == escape(run.path.name)
+    assert before <= datetime.strptime(about[2], "%Y-%m-%d %H:%M").replace(tzinfo=UTC) <= datetime.now(UTC)
+    assert f"model: {dataset}<br>dataset: {dataset}" in page and "<td>evaluate nano</td>" in page
+    found = re.findall(r"<(a|video) (?:href|src)='([^']+)'", page)
+    assert [(tag, Path(unquote(at)).name) for tag, at in found] == [
+        ("a", "report.html"), ("a", "watch.html"), ("video" if placed else "a", "annotated.mp4")
+    ]  # fmt: skip
+    for _, at in found:
+        assert not at.startswith("/") and (run.out / unquote(at)).resolve().is_file()

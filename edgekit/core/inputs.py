@@ -1,0 +1,52 @@
+"""What a recipe reads: by key, whether it is there, and what makes it where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.core.errors import UserError
+from edgekit.core.places import PACKAGE, asset, shipped
+from edgekit.core.recipe import Config
+from edgekit.core.run import find_input
+
+
+def given(config: Config) -> list[tuple[str, str]]:
+    """(key, input) of everything that the recipe reads, in the order of its keys."""
+    found = []
+    for key in config.inputs:
+        value = getattr(config, key)
+        items = value if isinstance(value, list) else [value] if value else []
+        found += [(key, str(item)) for item in items]
+    return found
+
+
+def missing(config: Config) -> list[str]:
+    """The inputs that are not there, or whose run is not complete; nothing is read through or fetched."""
+    lacking = []
+    for _, item in given(config):
+        if item.startswith("hub:") or item in lacking:
+            continue
+        try:
+            find_input(item)
+        except UserError:
+            lacking.append(item)
+    return lacking
+
+
+def how_to_make(item: str) -> str:
+    """In words, what makes an input that is missing: a station's command, or the user's own hand."""
+    if item.startswith("package:"):
+        try:
+            asset(item.removeprefix("package:"))
+        except UserError as error:
+            return error.do
+    parts = Path(item).parts
+    where = parts.index("runs") if "runs" in parts[:-2] else len(parts)
+    if len(parts) < where + 3 or not (PACKAGE / parts[where + 1] / "run.py").is_file():
+        return "it is yours to bring: check the path, or name another"
+    verb, name = parts[where + 1 : where + 3]
+    recipes = sorted(p.stem for p in (shipped("recipes") / verb).glob("*.yaml"))
+    recipe = name if name in recipes else "RECIPE"
+    out = Path(*parts[: where + 3])
+    hint = "" if recipe == name else f" (RECIPE: {', '.join(recipes) or 'your own'})"
+    return f"edgekit {verb} {recipe} --out {out} makes it{hint}"
