@@ -153,8 +153,12 @@ def helper(verb: str, rest: list[str]) -> None:
         tool.add_argument("--out", type=Path, default=Path("runs/view"), help="folder for the pictures")
         tool.add_argument("--split", default=None, help="train, dev or test (default: all)")
         tool.add_argument("--count", type=int, default=24, help="frames on one sheet")
-        tool.add_argument("--from", type=int, dest="start", help="the first frame to show (default: spread out)")
-        tool.add_argument("--all", action="store_true", dest="everything", help="every frame, sheet after sheet")
+        tool.add_argument(
+            "--from", type=int, dest="start", help="the first frame to show (default: spread out)"
+        )
+        tool.add_argument(
+            "--all", action="store_true", dest="everything", help="every frame, sheet after sheet"
+        )
         args = tool.parse_args(rest)
         from edgekit.view import view
 

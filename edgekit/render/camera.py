@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 Point = tuple[float, float, float]
-HEIGHT_M = 1.4  # of the ego camera above the road
+NEAR_M = 0.1  # the worker's near clipping plane
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,27 @@ class Camera:
         """K, the 3x3 pinhole matrix."""
         return [[self.focal_px, 0.0, self.width / 2], [0.0, self.focal_px, self.height / 2], [0.0, 0.0, 1.0]]
 
+    @cached_property
+    def rotation(self) -> np.ndarray:
+        """(3, 3): a direction in the world → (right, down, forward) as the camera has it."""
+        yaw, pitch = math.radians(self.yaw_deg), math.radians(self.pitch_deg)
+        sy, cy, sp, cp = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
+        return np.array([[cy, sy, 0.0], [-sy * sp, cy * sp, -cp], [-sy * cp, cy * cp, sp]])
+
+    def view(self, points: np.ndarray) -> np.ndarray:
+        """(n, 3) points of the world → (n, 3) metres right, down and forward of the lens (KITTI's axes)."""
+        return (np.asarray(points, float) - (self.x, self.y, self.z)) @ self.rotation.T
+
+    def pixels(self, seen: np.ndarray) -> np.ndarray:
+        """(n, 3) points as ``view`` gives them, all in front of the lens → (n, 2) pixels u, v."""
+        return seen[:, :2] / seen[:, 2:] * self.focal_px + (self.width / 2, self.height / 2)
+
     def project(self, point: Point) -> tuple[float, float, float] | None:
         """(u, v, planar depth) of a point, or None when it is not in front of the lens."""
-        yaw, pitch = math.radians(self.yaw_deg), math.radians(self.pitch_deg)
-        dx, dy, dz = point[0] - self.x, point[1] - self.y, point[2] - self.z
-        right = dx * math.cos(yaw) + dy * math.sin(yaw)
-        level = -dx * math.sin(yaw) + dy * math.cos(yaw)  # forward, before pitching
-        depth = level * math.cos(pitch) + dz * math.sin(pitch)
-        up = dz * math.cos(pitch) - level * math.sin(pitch)
-        if depth < 0.1:  # the worker's near clipping plane
+        seen = self.view(np.array([point]))
+        if seen[0, 2] < NEAR_M:
             return None
-        return (
-            self.width / 2 + self.focal_px * right / depth,
-            self.height / 2 - self.focal_px * up / depth,
-            depth,
-        )
+        return (*map(float, self.pixels(seen)[0]), float(seen[0, 2]))
 
     def inside(self, point: Point, margin_px: float = 0.0) -> bool:
         seen = self.project(point)
@@ -48,16 +57,3 @@ class Camera:
             return False
         u, v, _ = seen
         return margin_px <= u <= self.width - margin_px and margin_px <= v <= self.height - margin_px
-
-    def box(self, centre: Point, size: Point) -> list[float] | None:
-        """Pixel box [u0, v0, u1, v1] around an upright cuboid, clipped to the image; None out of view."""
-        corners = [
-            self.project(tuple(c + h * s / 2 for c, h, s in zip(centre, (i, j, k), size, strict=True)))
-            for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)
-        ]  # fmt: skip
-        if any(corner is None for corner in corners):
-            return None
-        us, vs = [c[0] for c in corners], [c[1] for c in corners]
-        u0, u1 = max(0.0, min(us)), min(float(self.width), max(us))
-        v0, v1 = max(0.0, min(vs)), min(float(self.height), max(vs))
-        return [round(v, 1) for v in (u0, v0, u1, v1)] if u0 < u1 and v0 < v1 else None

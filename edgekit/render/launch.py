@@ -1,22 +1,30 @@
-"""Worker processes: started, fed one scene at a time, recycled, killed when stuck."""
+"""Workers: started, fed one scene at a time, replaced, killed when stuck. Processes here, or Ray's elsewhere."""
 
+import errno
+import itertools
 import json
 import os
 import queue
 import selectors
+import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.environments import clean_environ, python_of
 from edgekit.core.errors import UserError
 
+if TYPE_CHECKING:
+    from edgekit.render.spread import RayWorkers
+
 WORKER = Path(__file__).parent / "worker" / "main.py"
 START_TIMEOUT_S = 120.0
+CLAIM = "\0edgekit-render-core-"  # an abstract socket's name: no file, and gone with its process
 TRIES = 2  # a scene that fails in a fresh process too is given up
 
 
@@ -60,11 +68,10 @@ def bpy_version(python: str) -> str:
 class Worker:
     """One Blender process, bound to one core: its denoiser would otherwise spin on all of them."""
 
-    def __init__(self, python: str, core: int | None, log: Path):
+    def __init__(self, python: str, script: Path, log: Path):
+        core, self._claim = claim_core()
         self._log = open(log, "ab")
-        command = [python, str(WORKER)]
-        if core is not None and hasattr(os, "sched_setaffinity"):
-            command += ["--core", str(core)]
+        command = [python, str(script), *(["--core", str(core)] if core is not None else [])]
         self.process = subprocess.Popen(
             command, env=clean_environ(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
         )
@@ -92,6 +99,11 @@ class Worker:
         line, _, self._partial = self._partial.partition(b"\n")
         return json.loads(line)
 
+    def why_silent(self, timeout_s: float) -> str:
+        """Why ``receive`` gave None."""
+        code = self.process.poll()
+        return f"no frame in {timeout_s:.0f} s" if code is None else f"the worker died with exit code {code}"
+
     def stop(self) -> None:
         """Killed, not asked: frames are written by rename, so nothing is lost but the one under way."""
         self.process.kill()
@@ -101,12 +113,34 @@ class Worker:
             self.process.stdin.close()
         self.process.stdout.close()
         self._log.close()
+        if self._claim:
+            self._claim.close()
+
+
+def claim_core() -> tuple[int | None, socket.socket | None]:
+    """(a core with the fewest workers on it, what holds the claim until it is closed or its process ends).
+
+    By names of the machine, so that two runs, or the actors of one, do not share a core while another idles.
+    (None, None) where a process cannot be bound to a core.
+    """
+    if sys.platform != "linux":
+        return None, None
+    for turn in itertools.count():
+        for core in sorted(os.sched_getaffinity(0)):
+            claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                claim.bind(f"{CLAIM}{core}-{turn}")
+                return core, claim
+            except OSError as error:
+                claim.close()
+                if error.errno != errno.EADDRINUSE:
+                    raise
 
 
 def render_scenes(
-    orders: list[dict[str, Any]],
+    orders: Iterable[dict[str, Any]],
     python: str,
-    workers: int,
+    workers: "int | RayWorkers",
     frames_per_worker: int,
     frame_timeout_s: float,
     log: Path,
@@ -114,37 +148,60 @@ def render_scenes(
     failures_allowed: int,
 ) -> list[dict[str, Any]]:
     """Renders every order ({"spec", "out", "frames"}); calls on_line(order, line) for each finished frame,
-    from one thread at a time. Returns the failures; stops early when there are more than allowed."""
-    todo: queue.SimpleQueue = queue.SimpleQueue()
-    for order in orders:
-        todo.put((order, 1))
-    failed, lock, stop = [], threading.Lock(), threading.Event()
-    crashes: list[BaseException] = []
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    from one thread at a time. Returns the failures; stops early when there are more than allowed. Orders are
+    taken, in this thread, a few ahead of the workers: to make one may take a while.
 
-    def serve(number: int) -> None:
+    workers: so many processes of this machine, or actors of a Ray cluster (then raises UserError where
+    Ray or a machine of it cannot serve).
+    """
+    orders = iter(orders)
+    ahead = list(itertools.islice(orders, workers if isinstance(workers, int) else workers.ray))
+    if not ahead:
+        return []
+    if isinstance(workers, int):
+        own = nullcontext(lambda: Worker(python, WORKER, log))
+    else:
+        from edgekit.render.spread import cluster
+
+        own = cluster(len(ahead), python, WORKER, log)
+    orders = itertools.chain(ahead, orders)
+    with own as start:
+        return _serve_all(
+            orders, start, len(ahead), frames_per_worker, frame_timeout_s, on_line, failures_allowed
+        )
+
+
+def _serve_all(orders, start, count, frames_per_worker, frame_timeout_s, on_line, failures_allowed):
+    """One thread for each worker, which takes the next order when its worker has done one."""
+    todo: queue.Queue = queue.Queue(maxsize=count)
+    again: queue.SimpleQueue = queue.SimpleQueue()
+    failed, lock, stop, given = [], threading.Lock(), threading.Event(), threading.Event()
+    crashes: list[BaseException] = []
+
+    def serve() -> None:
         worker = None
-        core = cores[number % len(cores)] if cores else None
         try:
             while not stop.is_set():
                 try:
-                    order, attempt = todo.get_nowait()
+                    order, attempt = again.get_nowait() if not again.empty() else todo.get(timeout=0.1)
                 except queue.Empty:
-                    return
+                    if given.is_set() and todo.empty() and again.empty():
+                        return
+                    continue
+                why = None
                 if worker is None or worker.frames >= frames_per_worker:
                     if worker:
                         worker.stop()
-                    worker = Worker(python, core, log)
+                    worker = None  # start() may raise
+                    worker = start()
                     why = None if worker.receive(START_TIMEOUT_S) else "the worker did not start"
-                else:
-                    why = None
                 why = why or _one_scene(worker, order, frame_timeout_s, lock, on_line, stop)
                 if why is None:
                     continue
                 worker.stop()
                 worker = None
                 if attempt < TRIES:
-                    todo.put((order, attempt + 1))
+                    again.put((order, attempt + 1))
                     continue
                 with lock:
                     failed.append({"spec": order["spec"], "why": why})
@@ -157,13 +214,18 @@ def render_scenes(
             if worker:
                 worker.stop()
 
-    threads = [
-        threading.Thread(target=serve, args=(k,), daemon=True)
-        for k in range(max(1, min(workers, len(orders))))
-    ]
+    threads = [threading.Thread(target=serve, daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
     try:
+        for order in orders:
+            while not stop.is_set():
+                with suppress(queue.Full):
+                    todo.put((order, 1), timeout=0.5)
+                    break
+            if stop.is_set():
+                break
+        given.set()
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.5)
@@ -186,12 +248,7 @@ def _one_scene(worker, order, frame_timeout_s, lock, on_line, stop) -> str | Non
     while not stop.is_set():
         line = worker.receive(frame_timeout_s)
         if line is None:
-            code = worker.process.poll()
-            return (
-                f"the worker died with exit code {code}"
-                if code is not None
-                else f"no frame in {frame_timeout_s:.0f} s"
-            )
+            return worker.why_silent(frame_timeout_s)
         if line["event"] == "failed":
             return line["why"]
         if line["event"] == "frame":

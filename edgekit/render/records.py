@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgekit.core.label import TASKS, SceneLabel
+from edgekit.core.label import TASKS, SceneLabel, to_text
 from edgekit.dataset import Sample, TaskMark
 from edgekit.library import Prompt
+from edgekit.render.describe import describe
 from edgekit.render.labels import answerable, truth_of
 from edgekit.render.spec import Spec, camera_of
 
@@ -31,11 +32,12 @@ def record_frame(out: Path, spec: Spec, frame: dict[str, Any], prompt: Prompt) -
     with Image.open(out / "ids" / f"{frame['stem']}.png") as image:
         ids = np.asarray(image).astype(np.uint16)
     truth = truth_of(spec, frame, camera_of(spec, frame), ids)
+    label = SceneLabel(**answerable(truth))
     name = f"{spec['scene']}/{frame['index']:06d}"
     sample = Sample.of(
         prompt_text=prompt.text,
         prompt=prompt.record(),
-        label=SceneLabel(**answerable(truth)),
+        label=label,
         source="render",
         tasks={
             t: TaskMark(source="render", status="kept" if truth["visible"][t] else "dropped") for t in TASKS
@@ -56,8 +58,12 @@ def record_frame(out: Path, spec: Spec, frame: dict[str, Any], prompt: Prompt) -
             "id": name,
             "case": frame["case"],
             **truth,
+            "description": describe(spec, frame, truth),  # for text-to-image
+            "text": to_text(label),  # the paper's four lines, of what the row's label answers
+            "layout": spec["layout"],
+            "mount": spec["mount"],
             "camera": frame["camera"],
-            "lanes_each_way": spec["town"]["lanes_each_way"],
+            "facts": frame["facts"],
             **spec["conditions"],
         },
     }

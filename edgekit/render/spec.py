@@ -4,17 +4,20 @@ import json
 import random
 from typing import Any
 
-from edgekit.render.camera import HEIGHT_M, Camera
+from edgekit.render.camera import Camera
 from edgekit.render.classes import CLASSES
 from edgekit.render.conditions import low_sun, sample_effects, tags_of
 from edgekit.render.config import RenderConfig
-from edgekit.render.motion import drive_frames
-from edgekit.render.poses import pose_frames
-from edgekit.render.town import PAINT, sample_town
+from edgekit.render.fleet import crowd_of, dress, fleet_of, models_of, number_at_most
+from edgekit.render.frames import Stage, drive_frames, pose_frames, stage_of
+from edgekit.render.networks import check_layouts
+from edgekit.render.shapes import SIZE_M
+from edgekit.render.traffic.geometry import meet
 
-SCHEMA = "edgekit/scene/1"
+SCHEMA = "edgekit/scene/2"
 Spec = dict[str, Any]
 GOLDEN = 0.6180339887498949
+STILL = ("houses", "booths", "canopies", "trees", "lamps", "signs", "parked")
 
 
 def pick(rng: random.Random, shares: dict[Any, float]) -> Any:
@@ -32,23 +35,51 @@ def split_of(seed: int, splits: dict[Any, float]) -> str:
     return next(iter(splits))
 
 
-def sample_scene(cfg: RenderConfig, seed: int) -> Spec:
+def sample_scene(cfg: RenderConfig, seed: int, *, town: bool = True) -> Spec:
+    """The scene of a seed. Without ``town`` it is the same but for ground, paint, houses, parked cars and all
+    else that stands there (and the numbers of the cars that drive): enough for every label.
+
+    Raises UserError where the recipe's layouts or traffic do not hold what it asks for.
+    """
+    check_layouts(cfg)
     rng = random.Random(f"edgekit scene {seed}")  # a str seed is hashed with sha512: stable over processes
     weather, time = pick(rng, dict(cfg.weather)), pick(rng, dict(cfg.time))
-    town, junction = sample_town(cfg, rng)
+    layout, mount, camera = pick(rng, cfg.layouts), pick(rng, dict(cfg.mounts)), cfg.camera
+    if cfg.conditions:  # each in every layout: no share is drawn
+        turn, asked = divmod(seed - cfg.seed, len(cfg.conditions))
+        weather, time, camera = (
+            cfg.conditions[asked].weather,
+            cfg.conditions[asked].time,
+            cfg.conditions[asked].camera,
+        )
+        camera, layout = camera or cfg.camera, list(cfg.layouts)[turn % len(cfg.layouts)]
+    split = split_of(seed, dict(cfg.splits))
     sky = {
         "sun_elevation_deg": round(rng.uniform(25, 55), 1),
         "sun_azimuth_deg": round(rng.uniform(-150, 150), 1),
         "haze": round(rng.random(), 3),
     }
-    effects = sample_effects(cfg.camera, seed, weather, time)
+    effects = sample_effects(camera, seed, weather, time)
     if time == "low_sun":
         sky |= low_sun(seed)
-    spec: Spec = {
+    stage = stage_of(cfg, layout, split, mount)
+    frames = (drive_frames if cfg.mode == "drive" else pose_frames)(stage, rng)
+    # the sun's place is told relative to the first look, and 180 degrees are ahead of one along +y
+    sky["sun_azimuth_deg"] = round((sky["sun_azimuth_deg"] + frames[0]["camera"]["yaw_deg"]) % 360, 1)
+    scene = f"s{seed:06d}"
+    for frame in frames:
+        frame["seed"] = rng.randrange(1 << 30)  # of the rain; the first one's also of the path tracer's noise
+        frame["stem"] = f"{scene}_{frame['index']:03d}"
+    still = dict.fromkeys(STILL, []) | (_town(stage, seed, frames) if town else {})
+    sizes = {name: size for frame in frames for name, size in frame.pop("fleet").items()}
+    models = models_of(cfg.assets, cfg.digests.get("assets", ""))
+    fleet = fleet_of(scene, sizes, still["parked"])
+    dress(scene, [*fleet, *still["parked"]], models, cfg.assets_share)
+    return {
         "schema": SCHEMA,
-        "scene": f"s{seed:06d}",
+        "scene": scene,
         "seed": seed,
-        "split": split_of(seed, dict(cfg.splits)),
+        "split": split,
         "mode": cfg.mode,
         "fps": cfg.fps if cfg.mode == "drive" else None,
         "image": {
@@ -58,7 +89,12 @@ def sample_scene(cfg: RenderConfig, seed: int) -> Spec:
             "samples": cfg.samples,
             "bounces": cfg.bounces,
         },
-        "camera_height_m": HEIGHT_M,
+        "mount": {
+            "name": mount,
+            "behind_bumper_m": stage.mount.behind_bumper_m,
+            "left_m": 0.0,
+            "height_m": stage.mount.height_m,
+        },
         "classes": CLASSES,
         "passes": cfg.passes.model_dump(),
         "conditions": {
@@ -68,17 +104,52 @@ def sample_scene(cfg: RenderConfig, seed: int) -> Spec:
             "sky": sky,
             **({"effects": effects} if effects else {}),
         },
-        "town": town,
-        "junction": junction,
-        "movers": [
-            {"paint": list(rng.choice(PAINT)), "length": round(rng.uniform(4.0, 4.7), 2)} for _ in range(4)
-        ],
+        "layout": {"name": layout, "kind": stage.place.main.kind},
+        "ground": stage.place.ground["ground"] if town else [],
+        "paint": stage.place.ground["paint"] if town else [],
+        **still,
+        "heads": _heads(stage, frames),
+        "fleet": fleet,
+        "crowd": crowd_of(scene, frames),
+        "assets": list(models),
+        "frames": frames,
     }
-    spec["frames"] = (drive_frames if cfg.mode == "drive" else pose_frames)(cfg, spec, rng)
-    for frame in spec["frames"]:
-        frame["seed"] = rng.randrange(1 << 30)  # of the rain; the first one's also of the path tracer's noise
-        frame["stem"] = f"{spec['scene']}_{frame['index']:03d}"
-    return spec
+
+
+def _town(stage: Stage, seed: int, frames: list[dict[str, Any]]) -> Spec:
+    """Of a stream of its own. Parked cars make room for what lies on the road."""
+    from edgekit.render.town import sample_town
+
+    made = sample_town(stage.place.layout, stage.place.ground, random.Random(f"edgekit town {seed}"))
+    laid = [
+        (*place, *size)
+        for frame in frames
+        for place, size in (
+            *(((x, y, 0.0), SIZE_M["cone"]) for x, y in frame["cones"]),
+            *((barrier, SIZE_M["barrier"]) for barrier in frame["barriers"]),
+            *((debris, SIZE_M["debris"]) for debris in frame["debris"]),
+            *(((v["x"], v["y"], v["yaw"]), frame["fleet"][v["name"]][1:]) for v in frame["vehicles"]),
+            *(((p["x"], p["y"], p["yaw"]), SIZE_M["walking"]) for p in frame["people"]),
+        )
+    ]
+    parked = [
+        car
+        for car in made["parked"]
+        if not any(meet((car["x"], car["y"], car["yaw"], car["length"], car["width"]), box) for box in laid)
+    ]
+    return {name: made[name] for name in STILL} | {"parked": parked}
+
+
+def _heads(stage: Stage, frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The heads that a frame shows, numbered."""
+    shown = {name for frame in frames for name in frame["heads"]}
+    keys = ("id", "x", "y", "z", "yaw", "arrow", "kind", "junction", "place")
+    heads = [head.model_dump(include=set(keys)) for head in stage.place.layout.heads if head.id in shown]
+    number_at_most(len(heads), "signal heads")
+    return [
+        {"id": head["id"], "instance": k} | {key: head[key] for key in keys[1:]}
+        for k, head in enumerate(heads, 1)
+    ]
 
 
 def camera_of(spec: Spec, frame: dict[str, Any]) -> Camera:

@@ -1,18 +1,16 @@
-"""Which vehicle of a run carries the camera, and when: windows in which it is in the case that was asked."""
+"""Which vehicles of a run may carry the camera, and when: windows by the case that they are in."""
 
 import math
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 
 from pydantic import ConfigDict, Field, model_validator
 
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import Config
-from edgekit.render.traffic.facts import Facts, facts_of, next_link
+from edgekit.render.traffic.facts import next_link
 from edgekit.render.traffic.layout import Kind, Layout, Link
 from edgekit.render.traffic.motion import Step
-from edgekit.render.traffic.track import Track, tracks
+from edgekit.render.traffic.track import Track
 
 CASES = ("approach", "stopped", "turning", "clear")
 NEAR_M, QUEUE_M = 50.0, 15.0
@@ -35,22 +33,6 @@ class EgoShares(Config):
         if abs(total - 1) > 1e-6:
             raise ValueError(f"approach + stopped + turning + clear must be 1, and is {total:.4f}")
         return self
-
-
-class EgoConfig(Config):
-    model_config = ConfigDict(frozen=True)
-    windows: int = Field(10, ge=1, le=100_000)
-    frames: int = Field(1, ge=1, le=10_000)  # in a window; the middle one (frames // 2) is in the case
-    fps: float = Field(5.0, gt=0, le=60)
-    kind: Kind = "car"
-    shares: EgoShares = EgoShares()
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    case: str
-    vehicle: str
-    frames: tuple[Facts, ...]
 
 
 def stride(fps: float, step_s: float) -> int:
@@ -87,61 +69,32 @@ def _leads_out(layout: Layout, way) -> bool:
     return not isinstance(last, Link) and last.to_junction is None
 
 
-def choose(
-    layout: Layout, steps: Sequence[Step], config: EgoConfig, seed: int, step_s: float
-) -> list[Window]:
-    """Windows by the shares (rounded so that they sum up), never two of one vehicle at one time.
+def windows(
+    layout: Layout,
+    steps: Sequence[Step],
+    run: Mapping[str, Track],
+    kinds: Collection[Kind],
+    every: int = 1,
+    frames: int = 1,
+    grain: int = 1,
+) -> dict[str, list[tuple[str, int]]]:
+    """Per case (vehicle, first step) of every window whose middle frame (frames // 2) is in it.
 
-    Raises UserError where the run holds too few windows of a case, with how many it holds.
+    A window's frames are ``every`` steps apart; windows begin each ``grain`` steps of a vehicle's stay.
     """
-    every, rng = stride(config.fps, step_s), random.Random(f"edgekit ego {seed}")
-    before = config.frames // 2 * every
-    span = (config.frames - 1) * every
-    wanted = quotas(config.windows, {case: getattr(config.shares, case) for case in CASES})
+    before, span = frames // 2 * every, (frames - 1) * every
     found: dict[str, list[tuple[str, int]]] = {case: [] for case in CASES}
-    run = {name: t for name, t in tracks(layout, steps).items() if t.at(t.first).kind == config.kind}
     for name, track in run.items():
-        for start in range(track.first, track.last - span + 1, every):
+        if track.at(track.first).kind not in kinds:
+            continue
+        for start in range(track.first, track.last - span + 1, grain):
             case = case_of(layout, steps, track, start + before)
-            if case and wanted[case]:
+            if case:
                 found[case].append((name, start))
-    windows: list[Window] = []
-    taken: dict[str, list[int]] = {}
-    # the rarest case chooses first, before others take its vehicles
-    for case in sorted(CASES, key=lambda case: (len(found[case]), case)):
-        rng.shuffle(found[case])
-        held = 0
-        for name, start in found[case]:
-            if held == wanted[case]:
-                break
-            if all(abs(start - other) > span for other in taken.get(name, [])) and _smooth(
-                run[name], steps, start, span
-            ):
-                taken.setdefault(name, []).append(start)
-                at = range(start, start + span + 1, every)
-                windows.append(Window(case, name, tuple(facts_of(layout, steps, run[name], k) for k in at)))
-                held += 1
-        if held < wanted[case]:
-            raise UserError(
-                f"render: too few moments of the case {case!r} on {layout.name}",
-                f"{wanted[case]} windows of {config.frames} frames are asked for, "
-                f"and {len(steps)} steps of traffic hold {held}",
-                f"simulate longer (duration_s), with more vehicles, or lower the share of {case}",
-            )
-    rng.shuffle(windows)
-    return windows
+    return found
 
 
-def quotas(count: int, shares: dict[str, float]) -> dict[str, int]:
-    """Whole numbers that sum up to count and differ from count x share by less than 1 (largest remainder)."""
-    whole = {name: int(count * share + 1e-9) for name, share in shares.items()}
-    rest = sorted(shares, key=lambda name: whole[name] - count * shares[name])
-    for name in rest[: count - sum(whole.values())]:
-        whole[name] += 1
-    return whole
-
-
-def _smooth(track: Track, steps: Sequence[Step], start: int, span: int) -> bool:
+def smooth(track: Track, steps: Sequence[Step], start: int, span: int) -> bool:
     """No leap: SUMO puts a vehicle a little aside where a lane's centre line has a corner."""
     for k in range(max(start, track.first + 1), start + span + 1):
         a, b, dt = track.at(k - 1), track.at(k), steps[k].t_s - steps[k - 1].t_s

@@ -18,7 +18,8 @@ class Facts:
     x, y: its centre; yaw_rate_rps: over the steps before and after; link, turn, stop_line_m, light, index, state
     and others tell of the next crossroad ahead within HORIZON_M that it is known to pass, and are None (others: {})
     where there is none; under it (on_link) they already tell of the one after. state: the letter that governs its
-    link; others: per turn the letters of the other links of its approach. gap_m: to the rear of the next vehicle.
+    link; others: per turn the letters of the other links of its approach. gap_m: to the rear of the next vehicle,
+    the leader; crossing_m: to the near edge of the next crossing.
     """
 
     step: int
@@ -42,12 +43,16 @@ class Facts:
     state: str | None = None
     others: dict[str, str] = field(default_factory=dict)
     gap_m: float | None = None
+    leader: str | None = None
     crossing_m: float | None = None
+    crossing: str | None = None
 
 
 def facts_of(layout: Layout, steps: Sequence[Step], track: Track, step: int) -> Facts:
     state, way = track.at(step), track.ahead(step)
     here = way[0].piece
+    gap_m, leader = _gap(steps[step], track, way, step)
+    crossing_m, crossing = _crossing(layout, way)
     return Facts(
         step=step,
         t_s=steps[step].t_s,
@@ -61,8 +66,10 @@ def facts_of(layout: Layout, steps: Sequence[Step], track: Track, step: int) -> 
         on_link=here.id if isinstance(here, Link) else None,
         limit_kmh=here.limit_kmh if isinstance(here, Lane) else layout.lane[here.from_lane].limit_kmh,
         **_junction(layout, steps[step], way),
-        gap_m=_gap(steps[step], track, way, step),
-        crossing_m=_crossing(layout, way),
+        gap_m=gap_m,
+        leader=leader,
+        crossing_m=crossing_m,
+        crossing=crossing,
     )
 
 
@@ -114,7 +121,7 @@ def _junction(layout: Layout, step: Step, way: Sequence[Ahead]) -> dict:
     return told
 
 
-def _gap(step: Step, track: Track, way: Sequence[Ahead], at: int) -> float | None:
+def _gap(step: Step, track: Track, way: Sequence[Ahead], at: int) -> tuple[float | None, str | None]:
     """To whoever's front is farther along the way: those on its lanes and links, within HORIZON_M."""
     me, starts = track.at(at), {part.piece.id: part for part in way}
     gaps = []
@@ -124,11 +131,11 @@ def _gap(step: Step, track: Track, way: Sequence[Ahead], at: int) -> float | Non
             continue
         ahead = part.start_m + project(part.piece.points, *front(other))[0]
         if ahead > 0:
-            gaps.append(max(0.0, ahead - other.length))
-    return min((gap for gap in gaps if gap < HORIZON_M), default=None)
+            gaps.append((max(0.0, ahead - other.length), other.id))
+    return min((gap for gap in gaps if gap[0] < HORIZON_M), default=(None, None))
 
 
-def _crossing(layout: Layout, way: Sequence[Ahead]) -> float | None:
+def _crossing(layout: Layout, way: Sequence[Ahead]) -> tuple[float | None, str | None]:
     """To the near edge of the next crossing that the front has not left behind; 0 on it."""
     found = []
     for part in way:
@@ -137,5 +144,5 @@ def _crossing(layout: Layout, way: Sequence[Ahead]) -> float | None:
         for crossing in layout.crossings:
             s = crossing_at(part.piece.points, crossing.points[0], crossing.points[-1])
             if s is not None and part.start_m + s + crossing.width_m / 2 >= 0:
-                found.append(max(0.0, part.start_m + s - crossing.width_m / 2))
-    return min(found, default=None)
+                found.append((max(0.0, part.start_m + s - crossing.width_m / 2), crossing.id))
+    return min(found, default=(None, None))

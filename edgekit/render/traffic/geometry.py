@@ -93,3 +93,23 @@ def inside(polygon: Line, x: float, y: float) -> bool:
         if (ay > y) != (by > y) and x < ax + (y - ay) * (bx - ax) / (by - ay):
             odd = not odd
     return odd
+
+
+Box = tuple[float, float, float, float, float]  # x, y of the centre, yaw, length along it, width
+
+
+def meet(a: Box, b: Box, margin: float = 0.0) -> bool:
+    """Whether two oriented boxes overlap, or come nearer to one another than ``margin`` along one of their axes."""
+    if math.dist(a[:2], b[:2]) > (math.hypot(*a[3:]) + math.hypot(*b[3:])) / 2 + margin * 2:
+        return False
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    for yaw in (a[2], b[2]):
+        for ax, ay in (heading(yaw), heading(yaw + math.pi / 2)):
+            reach = margin
+            for box in (a, b):
+                ahead = heading(box[2])
+                reach += abs(ahead[0] * ax + ahead[1] * ay) * box[3] / 2
+                reach += abs(ahead[1] * ax - ahead[0] * ay) * box[4] / 2
+            if abs(dx * ax + dy * ay) >= reach:
+                return False
+    return True

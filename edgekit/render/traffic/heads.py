@@ -20,7 +20,7 @@ from edgekit.render.traffic.geometry import heading, inside, length, point_at, p
 from edgekit.render.traffic.layout import Head, Junction, Lane, Link
 
 KERB_M = 0.6  # from the outermost lane's edge to the post
-SPACING_M = 0.45
+SPACING_M = 0.76  # two plates beside each other
 CLEAR_M = 0.3
 FAR_M = 80.0
 ORDER = {"left": 0, "turn-around": 0, "straight": 1, "right": 2}
@@ -75,7 +75,7 @@ def _heads(
         turns = {"left" if link.turn == "turn-around" else link.turn for link in group}
         arrow = min(turns) if len(groups) > 1 and len(turns) == 1 and not toll else "any"
         lane = by_id[group[0].from_lane] if toll else outer
-        aside = 0.0 if toll else KERB_M + (k - (len(groups) - 1) / 2) * SPACING_M
+        aside = 0.0 if toll else KERB_M + k * SPACING_M
         x, y, yaw = point_at(lane.points, length(lane.points), -lane.width_m / 2 - aside)
         height = random.Random(f"{junction.id} {road} {group[0].from_lane if toll else ''}").uniform(2.5, 3.2)
         post = {"near": 0.0} if toll else {"near": 0.0, "far": _far(junction, x, y, yaw, lanes, links)}

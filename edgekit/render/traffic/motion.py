@@ -71,7 +71,7 @@ class Demand(Config):
     """How much moves, and for how long it is watched."""
 
     model_config = ConfigDict(frozen=True)
-    vehicles_per_hour: float = Field(1200.0, ge=0, le=20_000)  # into the whole network
+    vehicles_per_hour: float = Field(900.0, ge=0, le=20_000)  # into the whole network
     people_per_hour: float = Field(300.0, ge=0, le=20_000)
     kinds: dict[Kind, float] = {"car": 0.82, "truck": 0.06, "bus": 0.04, "bicycle": 0.03, "motorcycle": 0.05}
     duration_s: float = Field(300.0, gt=0, le=86_400)

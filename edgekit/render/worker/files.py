@@ -10,16 +10,16 @@ from PIL import Image
 
 
 def read_exr(path):
-    """{'rgb': (h, w, 3) linear float32, 'ids': (h, w) uint16, 'depth': (h, w) float32 metres or absent}"""
+    """{'rgb': (h, w, 3) linear float32, 'ids': (h, w) uint16, 'depth': (h, w) float32 metres}, what was asked"""
     with OpenEXR.File(path, separate_channels=True) as file:
         # Blender 5 writes one part a pass; File.channels() would answer for the first part only
         channels = {name: channel.pixels for part in file.parts for name, channel in part.channels.items()}
     by_end = {".".join(name.split(".")[-2:]): pixels for name, pixels in channels.items()}
     out = {"rgb": np.stack([by_end[f"Combined.{c}"] for c in "RGB"], axis=-1).astype(np.float32)}
-    index = next(pixels for name, pixels in by_end.items() if "Index" in name)
-    if not np.array_equal(index, np.rint(index)):
-        raise ValueError("object ids are not whole numbers")
-    out["ids"] = index.astype(np.uint16)
+    for index in (pixels for name, pixels in by_end.items() if "Index" in name):
+        if not np.array_equal(index, np.rint(index)):
+            raise ValueError("object ids are not whole numbers")
+        out["ids"] = index.astype(np.uint16)
     depth = [pixels for name, pixels in by_end.items() if name.startswith("Depth")]
     if depth:
         out["depth"] = depth[0].astype(np.float32)
@@ -63,7 +63,8 @@ def write_frame(root, stem, parts, screen, quality=95):
         f"{root}/images/{stem}.jpg",
         lambda f: Image.fromarray(screen).save(f, "JPEG", quality=quality, subsampling=0),
     )
-    write(f"{root}/ids/{stem}.png", lambda f: Image.fromarray(parts["ids"]).save(f, "PNG"))
+    if "ids" in parts:
+        write(f"{root}/ids/{stem}.png", lambda f: Image.fromarray(parts["ids"]).save(f, "PNG"))
     if "depth" in parts:
         # a sky of 1e10 m does not fit float16
         depth = np.where(parts["depth"] > 60000, np.inf, parts["depth"]).astype(np.float16)

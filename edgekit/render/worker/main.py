@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # This folder imports bpy and is under the GPL; the rest of edgekit talks to it through files and pipes only.
-"""The Blender process. One JSON line in a scene ({"spec": path, "out": folder, "frames": [indices]}),
-one JSON line out a finished frame. Reads files, writes files, imports nothing of edgekit."""
+"""The Blender process. One JSON line in a scene ({"spec": path, "out": folder, "frames": [indices], "models":
+folder of the user's own}), one JSON line out a finished frame. Reads and writes files, imports nothing of edgekit."""
 
 import ctypes
 import hashlib
@@ -32,11 +32,17 @@ import bpy  # noqa: E402
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import effects  # noqa: E402
 import files  # noqa: E402
-from actors import Actors  # noqa: E402
-from street import build_town  # noqa: E402
-from studio import airlight, build_camera, build_sky, set_up  # noqa: E402
+from greenery import build_trees  # noqa: E402
+from houses import build_houses  # noqa: E402
+from land import build_land  # noqa: E402
+from people import People  # noqa: E402
+from posts import build_posts  # noqa: E402
+from roadworks import Works  # noqa: E402
+from signals import Signals  # noqa: E402
+from studio import Headlights, airlight, build_camera, build_sky, set_up  # noqa: E402
+from vehicles import Vehicles  # noqa: E402
 
-SCHEMA = "edgekit/scene/1"
+SCHEMA = "edgekit/scene/2"
 
 
 def say(**line):
@@ -45,10 +51,16 @@ def say(**line):
 
 
 def build(spec):
+    """(what is arranged anew for each frame, the camera)"""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     build_sky(spec["conditions"])
-    build_town(spec)
-    actors, camera = Actors(spec), build_camera(spec)
+    cameras = [(frame["camera"]["x"], frame["camera"]["y"]) for frame in spec["frames"]]
+    build_land(spec)
+    build_houses(spec, cameras)
+    build_trees(spec, cameras)
+    build_posts(spec, cameras)
+    actors = [make(spec) for make in (Signals, Vehicles, People, Works, Headlights)]
+    camera = build_camera(spec)
     set_up(spec)
     return actors, camera
 
@@ -56,7 +68,8 @@ def build(spec):
 def render(spec, frame, actors, camera, out):
     began, cpu = time.monotonic(), sum(os.times()[:2])
     pose, radians = frame["camera"], 3.141592653589793 / 180
-    actors.arrange(frame)
+    for actor in actors:
+        actor.arrange(frame)
     camera.location = (pose["x"], pose["y"], pose["z"])
     camera.rotation_euler = ((90 + pose["pitch_deg"]) * radians, 0, pose["yaw_deg"] * radians)
     scene = bpy.context.scene
@@ -102,6 +115,8 @@ def main():
                 spec = json.load(file)
             if spec["schema"] != SCHEMA:
                 raise ValueError(f"scene schema is {spec['schema']}; this worker reads {SCHEMA}")
+            for asset in spec["assets"]:  # a spec names them by their place in the manifest's folder
+                asset["path"] = os.path.join(order["models"], asset["path"])
             began = sum(os.times()[:2])
             actors, camera = build(spec)
             build_cpu = round(sum(os.times()[:2]) - began, 2)

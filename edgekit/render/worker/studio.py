@@ -113,15 +113,29 @@ def build_camera(spec):
     thing = bpy.data.objects.new("ego", camera)
     bpy.context.collection.objects.link(thing)
     scene.camera = thing
-    if spec["conditions"]["time"] == "night":
-        for x in (-0.6, 0.6):
-            light = bpy.data.lights.new("headlight", "SPOT")
-            light.energy, light.spot_size, light.spot_blend, light.shadow_soft_size = 1800, 1.0, 0.8, 0.08
-            lamp = bpy.data.objects.new("headlight", light)
-            # below the camera, looking with it and 4 degrees down: a lamp shines along -z as a camera looks
-            lamp.parent, lamp.location, lamp.rotation_euler = thing, (x, -0.7, -1.2), (math.radians(-4), 0, 0)
-            bpy.context.collection.objects.link(lamp)
     return thing
+
+
+class Headlights:
+    """Of the ego vehicle, at its front whatever the camera's mount: 0.65 m high, 5 degrees down."""
+
+    def __init__(self, spec):
+        self.lamps = []
+        for side in (-1, 1) if spec["conditions"]["time"] == "night" else ():
+            light = bpy.data.lights.new("headlight", "SPOT")
+            light.energy, light.spot_size, light.spot_blend, light.shadow_soft_size = 500, 1.3, 1.0, 0.08
+            lamp = bpy.data.objects.new("headlight", light)
+            lamp.scale = (1, 0.4, 1)  # a flat beam: what stands close ahead is not blinded
+            bpy.context.collection.objects.link(lamp)
+            self.lamps.append((side, lamp))
+
+    def arrange(self, frame):
+        ego = frame["ego"]
+        c, s = math.cos(ego["yaw"]), math.sin(ego["yaw"])
+        for side, lamp in self.lamps:
+            x, y = side * (ego["width"] / 2 - 0.3), ego["length"] / 2 + 0.05
+            lamp.location = (ego["x"] + c * x - s * y, ego["y"] + s * x + c * y, 0.65)
+            lamp.rotation_euler = (math.radians(85), 0, ego["yaw"])  # a lamp shines along its own -z
 
 
 def set_up(spec):
@@ -151,7 +165,8 @@ def set_up(spec):
     cycles.denoising_prefilter, cycles.denoising_quality = "NONE", "BALANCED"
     layer = bpy.context.view_layer
     from_depth = {"extinction_per_m", "exposure_s"} & set(spec["conditions"].get("effects", {}))
-    layer.use_pass_object_index, layer.use_pass_z = True, bool(spec["passes"]["depth"] or from_depth)
+    layer.use_pass_object_index = bool(spec["passes"]["ids"])
+    layer.use_pass_z = bool(spec["passes"]["depth"] or from_depth)
     settings = render.image_settings
     settings.media_type = "MULTI_LAYER_IMAGE"  # Blender 5: before the format
     settings.file_format, settings.color_depth, settings.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"

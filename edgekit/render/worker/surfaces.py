@@ -13,8 +13,9 @@ def named(kind, color):
     return kind + "".join(f"_{c:.2f}" for c in color)
 
 
-def plain(name, color, rough=0.7, metal=0.0, glow=0.0, noise=None):
-    """One material a name; `glow`: emission in its own colour; `noise`: (scale, amount) of patches."""
+def plain(name, color, rough=0.7, metal=0.0, glow=0.0, noise=None, coat=0.0):
+    """One material a name; `glow`: emission in its own colour; `noise`: (scale, amount) of patches; `coat`: of
+    clear lacquer."""
     known = bpy.data.materials.get(name)
     if known:
         return known
@@ -25,6 +26,7 @@ def plain(name, color, rough=0.7, metal=0.0, glow=0.0, noise=None):
     bsdf.inputs["Base Color"].default_value = (*color, 1)
     bsdf.inputs["Roughness"].default_value = rough
     bsdf.inputs["Metallic"].default_value = metal
+    bsdf.inputs["Coat Weight"].default_value, bsdf.inputs["Coat Roughness"].default_value = coat, 0.08
     if glow:
         bsdf.inputs["Emission Color"].default_value = (*color, 1)
         bsdf.inputs["Emission Strength"].default_value = glow
@@ -44,6 +46,11 @@ def plain(name, color, rough=0.7, metal=0.0, glow=0.0, noise=None):
         links.new(texture.outputs["Fac"], ramp.inputs["Fac"])
         links.new(ramp.outputs["Color"], bsdf.inputs["Base Color"])
     return material
+
+
+def glass():
+    """Dark, and a mirror: with nothing else in it to sample it has no noise of its own."""
+    return plain("glass", (0.0, 0.0, 0.0), 0.0)
 
 
 def glowing(name, color):
@@ -74,7 +81,7 @@ def asphalt(wet, snow=False):
         texture, ramp = nodes.new("ShaderNodeTexNoise"), nodes.new("ShaderNodeValToRGB")
         texture.inputs["Scale"].default_value, texture.inputs["Detail"].default_value = 0.35, 2
         low, high = ramp.color_ramp.elements
-        low.position, low.color, high.position, high.color = 0.45, (0.35,) * 3 + (1,), 0.6, (0.2,) * 3 + (1,)
+        low.position, low.color, high.position, high.color = 0.45, (0.4,) * 3 + (1,), 0.6, (0.1,) * 3 + (1,)
         geometry = next(n for n in nodes if n.bl_idname == "ShaderNodeNewGeometry")
         links.new(geometry.outputs["Position"], texture.inputs["Vector"])
         links.new(texture.outputs["Fac"], ramp.inputs["Fac"])

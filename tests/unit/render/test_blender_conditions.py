@@ -17,7 +17,7 @@ from edgekit.render.records import files_of
 from edgekit.render.spec import camera_of, sample_scene, spec_text
 from tests.unit.render.blender import NEEDS_BLENDER
 
-SEED = 1916  # a low sun in the open sky, and a fog of 55 m
+SEED = 2640  # a low sun in the open sky, and a fog of 47 m
 GROUND_AND_WALLS = (("road", "sidewalk"), ("building", "window"))
 HORIZON = (0.62, 0.64, 0.66)  # of fog by day, linear light: worker/studio.py
 
@@ -27,7 +27,6 @@ pytestmark = NEEDS_BLENDER
 
 def spec_of(weather="clear", time="day"):
     asked = {
-        "seed": SEED,
         "frames_per_scene": 1,
         "width": 168,
         "height": 112,
@@ -35,6 +34,11 @@ def spec_of(weather="clear", time="day"):
         "passes": {"depth": weather != "snow"},  # the snow needs depth; it is written where it is asked for
         "weather": {weather: 1.0},
         "time": {time: 1.0},
+        "demand": {"duration_s": 240},
+        "runs": 1,
+        "ego": {"approach": 1.0, "stopped": 0, "turning": 0, "clear": 0},
+        "lights": {"red": 0.5, "yellow": 0, "green": 0.5, "off": 0, "none": 0},
+        "roadworks": {"cones": 1.0, "barrier": 0, "stopped_vehicle": 0, "debris": 0},
     }
     return sample_scene(build(RenderConfig, asked, "test"), SEED)
 
@@ -94,7 +98,7 @@ def test_labels_are_those_of_the_clear_scene_but_for_speed_and_sight(shots):
     assert int(speeds["snow"]) <= 30 and speeds["sun"] == speeds["clear"]
     for truth in truths.values():
         assert truth["label"]["light"] != "none" and truth["label"]["cones"] == "yes"
-        for key in ("label", "distances", "boxes", "pixels"):
+        for key in ("label", "distances", "things", "pixels"):
             assert truth[key] == truths["clear"][key]
 
 
@@ -122,8 +126,11 @@ def test_a_low_sun_stands_where_the_spec_has_it(shots):
     spec, image, ids, _ = shots["sun"]
     sky, camera = spec["conditions"]["sky"], camera_of(spec, spec["frames"][0])
     up, turn = math.radians(sky["sun_elevation_deg"]), math.radians(sky["sun_azimuth_deg"])
-    level = 1e6 * math.cos(up)  # an azimuth of 180 degrees is straight ahead, as the lamp's rotation has it
-    u, v, _ = camera.project((level * math.sin(turn), -level * math.cos(turn), 1e6 * math.sin(up)))
+    level = 1e6 * math.cos(
+        up
+    )  # an azimuth of 180 degrees is ahead of one along +y, as the lamp's rotation has it
+    x, y = camera.x + level * math.sin(turn), camera.y - level * math.cos(turn)
+    u, v, _ = camera.project((x, y, camera.z + 1e6 * math.sin(up)))
     around = (slice(int(v) - 1, int(v) + 2), slice(int(u) - 1, int(u) + 2))
     assert (ids[around] // 1000 == CLASSES["sky"]).all()
     assert image[around].min() > 245

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from edgekit.render.camera import Camera
@@ -40,8 +41,31 @@ def test_depth_is_planar_not_along_the_ray():
 
 def test_behind_the_lens_is_nothing():
     assert EGO.project((1.75, -11.0, 1.4)) is None
-    assert EGO.box((1.75, -10.0, 1.0), (1, 1, 1)) is None
+    assert not EGO.inside((1.75, -11.0, 1.4))
 
 
-def test_a_box_is_clipped_to_the_image():
-    assert EGO.box((1.75, 0.0, 1.4), (100, 0.1, 100)) == [0, 0, 448, 252]
+def test_the_rim_is_inside_and_a_margin_narrows_it():
+    edge = 10 * 224 / EGO.focal_px  # the half width of what is seen at 10 m
+    assert EGO.inside((1.75 + 0.999 * edge, 0.0, 1.4)) and not EGO.inside((1.75 + 1.001 * edge, 0.0, 1.4))
+    assert not EGO.inside((1.75 + 0.999 * edge, 0.0, 1.4), margin_px=1.0)
+
+
+@pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (33, 0), (0, -7), (-120, 4)])
+def test_view_is_a_rotation_and_agrees_with_project(yaw, pitch):
+    camera = Camera(448, 252, 60.0, 3.0, 4.0, 1.4, yaw_deg=yaw, pitch_deg=pitch)
+    assert camera.rotation @ camera.rotation.T == pytest.approx(np.eye(3), abs=1e-12)
+    assert np.linalg.det(camera.rotation) == pytest.approx(1)  # right, down, forward are right-handed
+    forward = camera.rotation[2]
+    assert forward == pytest.approx(
+        (
+            -math.sin(math.radians(yaw)) * math.cos(math.radians(pitch)),
+            math.cos(math.radians(yaw)) * math.cos(math.radians(pitch)),
+            math.sin(math.radians(pitch)),
+        )
+    )
+    for point in ((8.0, 30.0, 2.0), (-9.0, -3.0, 0.0), (20.0, -40.0, 5.0)):
+        seen = camera.view(np.array([point]))
+        projected = camera.project(point)
+        assert (projected is None) == (seen[0, 2] < 0.1)
+        if projected:
+            assert (*camera.pixels(seen)[0], seen[0, 2]) == pytest.approx(projected)

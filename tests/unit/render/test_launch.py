@@ -1,5 +1,6 @@
 """The launcher against a stand-in worker: crashes, silence, recycling. No Blender."""
 
+import os
 import sys
 import textwrap
 
@@ -107,6 +108,34 @@ def test_more_failures_than_allowed_stop_the_run(go):
     frames, failed = go(["bad", "bad", "bad"], allowed=1)
     assert len(failed) == 2
     assert frames == []
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """This test's own names for claims: other runs on the machine hold and free theirs."""
+    if sys.platform != "linux":
+        pytest.skip("processes are bound to cores on Linux alone")
+    monkeypatch.setattr(launch, "CLAIM", f"{launch.CLAIM}{os.getpid()}-")
+    return sorted(os.sched_getaffinity(0))
+
+
+def test_each_core_is_claimed_once_before_one_is_claimed_twice(cores):
+    claims = [launch.claim_core() for _ in cores * 2]
+    assert [core for core, _ in claims] == cores * 2
+    claims[-1][1].close()
+    again = launch.claim_core()
+    assert again[0] == cores[-1]
+    for _, held in [*claims, again]:
+        held.close()
+
+
+def test_a_worker_gives_its_core_back(go, cores, tmp_path):
+    workers = [launch.Worker(sys.executable, launch.WORKER, tmp_path / "log") for _ in range(2)]
+    workers[1].stop()
+    core, claim = launch.claim_core()
+    assert core == cores[1 % len(cores)]
+    claim.close()
+    workers[0].stop()
 
 
 def test_worker_and_toolkit_do_not_know_each_other():

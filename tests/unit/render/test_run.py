@@ -58,11 +58,11 @@ def go(tmp_path, monkeypatch):
 def test_a_run_that_another_edgekit_began_is_not_gone_on_with(go, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         go(stopped=0)
-    scene = tmp_path / "run" / "out" / "scenes" / "s000002.json"
+    scene = tmp_path / "run" / "out" / "scenes" / "s000001.json"
     old = json.loads(scene.read_text())
-    old["junction"]["far_y"] += 1
+    old["frames"][1]["ego"]["x"] += 1
     scene.write_text(json.dumps(old, separators=(",", ":")) + "\n")
-    with pytest.raises(UserError, match="s000002.json") as caught:
+    with pytest.raises(UserError, match="s000001.json") as caught:
         go()
     assert "--force" in caught.value.do
 

@@ -1,46 +1,61 @@
 """The ego vehicle: its case is the one asked for, and its facts agree with what then happens."""
 
 import math
+import random
 from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edgekit.core.errors import UserError
-from edgekit.core.recipe import build
 from edgekit.render.traffic.crossroads import crossroads
-from edgekit.render.traffic.ego import CASES, EgoConfig, choose, quotas, stride
+from edgekit.render.traffic.ego import smooth, stride, windows
 from edgekit.render.traffic.facts import facts_of
-from edgekit.render.traffic.geometry import wrap
+from edgekit.render.traffic.geometry import heading, wrap
 from edgekit.render.traffic.motion import Step, Vehicle
 from edgekit.render.traffic.track import front, tracks
 
-TOLL = {"approach": 0.5, "stopped": 0.3, "turning": 0.0, "clear": 0.2}
+
+@dataclass(frozen=True)
+class Window:
+    case: str
+    vehicle: str
+    frames: tuple
 
 
-def windows(run, frames=9, count=30, fps=5.0):
-    traffic, steps = run
-    shares = TOLL if traffic.layout.name == "toll" else {}
-    config = EgoConfig(windows=count, frames=frames, fps=fps, **({"shares": shares} if shares else {}))
-    return config, choose(traffic.layout, steps, config, 3, traffic.demand.step_s)
+def looked_at(run, frames=9, count=30, fps=5.0):
+    """Some smooth windows of every case that the run holds, with the facts of their frames."""
+    (traffic, steps), rng, found = run, random.Random(3), []
+    layout, held, every = traffic.layout, tracks(run[0].layout, run[1]), stride(fps, run[0].demand.step_s)
+    for case, starts in windows(layout, steps, held, ("car",), every, frames, grain=2).items():
+        rng.shuffle(starts)
+        smooth_ones = (
+            (name, start) for name, start in starts if smooth(held[name], steps, start, (frames - 1) * every)
+        )
+        for name, start in list(islice(smooth_ones, count // 4)):
+            at = range(start, start + (frames - 1) * every + 1, every)
+            found.append(Window(case, name, tuple(facts_of(layout, steps, held[name], k) for k in at)))
+    return found
 
 
-def test_cases_come_by_their_shares(a_run):
-    config, found = windows(a_run)
-    wanted = {case: getattr(config.shares, case) for case in CASES}
-    assert Counter(w.case for w in found) == Counter(quotas(30, wanted))
-    assert all(len(w.frames) == 9 for w in found)
-    assert found == windows(a_run)[1]  # the same for a seed
-    for a in found:
-        for b in found:
-            if a is not b and a.vehicle == b.vehicle:
-                assert not {f.step for f in a.frames} & {f.step for f in b.frames}
+def test_every_case_is_found(a_run):
+    found = Counter(w.case for w in looked_at(a_run))
+    turns = 0 if a_run[0].layout.name == "toll" else 7
+    assert found == Counter({"approach": 7, "stopped": 7, "turning": turns, "clear": 7})
+
+
+def test_only_the_asked_kinds_are_looked_from(builtin_run):
+    traffic, steps = builtin_run
+    held = tracks(traffic.layout, steps)
+    found = windows(traffic.layout, steps, held, ("truck", "bus"), grain=5)
+    kinds = {held[name].at(start).kind for starts in found.values() for name, start in starts}
+    assert kinds == {"truck", "bus"}
 
 
 def test_the_middle_frame_is_in_the_case(a_run):
     layout, steps = a_run[0].layout, a_run[1]
-    for window in windows(a_run)[1]:
+    for window in looked_at(a_run):
         facts = window.frames[4]
         (vehicle,) = [v for v in steps[facts.step].vehicles if v.id == window.vehicle]
         link = layout.link.get(vehicle.lane)
@@ -61,7 +76,7 @@ def test_the_middle_frame_is_in_the_case(a_run):
 
 
 def test_positions_speeds_and_yaw_rates_agree(a_run):
-    for window in windows(a_run)[1]:
+    for window in looked_at(a_run):
         for a, b in zip(window.frames, window.frames[1:], strict=False):
             dt, moved = b.t_s - a.t_s, math.dist((a.x, a.y), (b.x, b.y))
             assert dt == pytest.approx(0.2)
@@ -76,7 +91,7 @@ def test_the_governing_letter_is_that_of_the_link_then_taken(a_run):
     """Held against the lanes that the simulator then reports, not against the way that facts worked out."""
     layout, steps = a_run[0].layout, a_run[1]
     checked = Counter()
-    for window in windows(a_run, count=40)[1]:
+    for window in looked_at(a_run, count=40):
         facts = window.frames[0]
         if facts.link is None:
             continue
@@ -101,7 +116,7 @@ def test_the_governing_letter_is_that_of_the_link_then_taken(a_run):
 
 def test_nobody_with_a_red_letter_passes_its_stop_line(a_run):
     passed = 0
-    for window in windows(a_run, frames=40, count=12)[1]:
+    for window in looked_at(a_run, frames=40, count=12):
         for a, b in zip(window.frames, window.frames[1:], strict=False):
             if a.link and b.on_link == a.link:
                 passed += 1
@@ -117,7 +132,7 @@ def test_nobody_with_a_red_letter_passes_its_stop_line(a_run):
 
 
 def test_the_stop_line_comes_nearer_by_what_is_driven(a_run):
-    for window in windows(a_run)[1]:
+    for window in looked_at(a_run):
         for a, b in zip(window.frames, window.frames[1:], strict=False):
             if a.link and a.link == b.link and a.lane == b.lane:
                 driven = (a.speed_mps + b.speed_mps) / 2 * (b.t_s - a.t_s)
@@ -127,14 +142,18 @@ def test_the_stop_line_comes_nearer_by_what_is_driven(a_run):
 
 def test_gaps_are_those_between_bumpers(a_run):
     steps, held = a_run[1], 0
-    for window in windows(a_run, frames=1, count=40)[1]:
+    for window in looked_at(a_run, frames=1, count=40):
         (facts,) = window.frames
         me = next(v for v in steps[facts.step].vehicles if v.id == window.vehicle)
         same = [v for v in steps[facts.step].vehicles if v.lane == me.lane and v.id != me.id]
-        ahead = [v for v in same if (v.x - me.x) * -math.sin(me.yaw) + (v.y - me.y) * math.cos(me.yaw) > 0]
+        x, y = front(me)  # a bicycle beside it may have its middle ahead and its front behind
+        (ax, ay), fronts = heading(me.yaw), {v.id: front(v) for v in same}
+        past = {name: (fx - x) * ax + (fy - y) * ay for name, (fx, fy) in fronts.items()}
+        ahead = [v for v in same if past[v.id] > 0]
         if ahead and not facts.on_link:
-            nearest = min(math.dist((v.x, v.y), (me.x, me.y)) - v.length / 2 - me.length / 2 for v in ahead)
+            nearest = min(past[v.id] - v.length for v in ahead)
             assert facts.gap_m == pytest.approx(max(0.0, nearest), abs=0.6)
+            assert facts.leader in {v.id for v in ahead}
             held += 1
     assert held > 3
 
@@ -159,6 +178,7 @@ def test_facts_of_a_car_that_comes_from_the_south():
     assert facts.stop_line_m == pytest.approx(22)  # front at -38, line at -16
     assert facts.crossing_m == pytest.approx(23)  # from -15 on
     assert facts.others == {"left": "r", "right": "r", "straight": "r"} and facts.state == "G"
+    assert facts.crossing == "s_crossing" and facts.leader is None
     assert facts.limit_kmh == 50 and facts.gap_m is None and facts.on_link is None
     under = facts_of(layout, steps, track, 3)
     assert under.on_link == "s_straight_1" and under.link is None
@@ -181,25 +201,7 @@ def test_a_way_that_the_record_does_not_tell_is_not_told():
     layout = crossroads()
     steps = straight_run([("s_in_1", 4.95, -60.0, 0.0), ("s_in_1", 4.95, -59.0, 0.0)])
     assert facts_of(layout, steps, tracks(layout, steps)["a"], 0).link is None
-    with pytest.raises(UserError, match="'clear'"):
-        choose(
-            layout, steps, EgoConfig(windows=1, fps=10, shares=dict.fromkeys(CASES, 0) | {"clear": 1}), 1, 0.1
-        )
-
-
-def test_too_few_moments_are_told(builtin_run):
-    traffic, steps = builtin_run
-    with pytest.raises(UserError) as caught:
-        choose(traffic.layout, steps, EgoConfig(windows=20_000), 1, 0.1)
-    assert "duration_s" in caught.value.do and len(str(caught.value).splitlines()) == 3
-
-
-@given(st.integers(1, 500), st.lists(st.floats(0.01, 1), min_size=4, max_size=4))
-def test_quotas_sum_up(count, weights):
-    shares = {case: w / sum(weights) for case, w in zip(CASES, weights, strict=True)}
-    found = quotas(count, shares)
-    assert sum(found.values()) == count
-    assert all(abs(found[case] - count * shares[case]) < 1 + 1e-6 for case in CASES)
+    assert not any(windows(layout, steps, tracks(layout, steps), ("car",)).values())
 
 
 def test_frames_fall_on_steps():
@@ -208,17 +210,3 @@ def test_frames_fall_on_steps():
         with pytest.raises(UserError, match="do not fall on the steps") as caught:
             stride(fps, 0.1)
         assert stride(fps, float(caught.value.do.split()[-1])) >= 1
-
-
-@pytest.mark.parametrize(
-    ("raw", "said"),
-    [
-        ({"shares": {"approach": 0.9}}, "must be 1"),
-        ({"shares": {"aproach": 0.9}}, "approach"),
-        ({"frames": 0}, "frames"),
-        ({"kind": "tram"}, "kind"),
-    ],
-)
-def test_recipe_mistakes(raw, said):
-    with pytest.raises(UserError, match=said):
-        build(EgoConfig, raw, "mine.yaml")
