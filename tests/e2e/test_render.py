@@ -29,7 +29,7 @@ WIDTH, HEIGHT = 336, 196
 RECIPE = {
     "scenes": 1, "seed": 11, "frames_per_scene": 6, "width": WIDTH, "height": HEIGHT, "samples": 1, "workers": 1,
     "layouts": {"crossroads": 1.0}, "weather": {"clear": 1.0}, "time": {"day": 1.0},
-    "splits": {"train": 1.0}, "passes": {"depth": True},
+    "splits": {"train": 1.0}, "passes": {"depth": True}, "demand": {"duration_s": 240},
     "ego": {"approach": 0.6, "stopped": 0.2, "turning": 0.0, "clear": 0.2, "approach_m": [5, 20]},
     "lights": {"red": 0.3, "yellow": 0.1, "green": 0.3, "off": 0.3, "none": 0.0},
     "roadworks": {"cones": 0.4, "barrier": 0.15, "stopped_vehicle": 0.1, "debris": 0.15},
@@ -93,6 +93,7 @@ def test_every_slot_of_every_label_is_what_the_poses_say(shots):
     for shot in shots:
         expected = shot.slots()
         assert set(expected) == set(SLOTS)
+        assert shot.truth["label"] == expected, shot.frame["stem"]  # also of what training may not use
         for task, slots in TASKS.items():
             status = shot.row["tasks"][task]["status"]
             if status == "kept":

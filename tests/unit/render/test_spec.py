@@ -12,8 +12,8 @@ import pytest
 
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import build
-from edgekit.render import frames as frames_module
 from edgekit.render import fleet
+from edgekit.render import frames as frames_module
 from edgekit.render.classes import CLASSES
 from edgekit.render.config import RenderConfig
 from edgekit.render.frames import way_of
