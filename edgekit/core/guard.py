@@ -52,11 +52,17 @@ def guarded(work: Callable[[], None], debug: bool = False) -> int:
 
 
 def translate(error: Exception) -> UserError | None:
-    """The three lines for a full disk or a package that is not installed; None for anything else."""
+    """The three lines for a full disk, a file that is not ours to touch, or a package that is not installed; None
+    for anything else."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return UserError(
             f"the disk is full: {error.filename or 'while writing'}", "no space is left on the device",
             "free some space, then run the same command again: it resumes",
+        )  # fmt: skip
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(
+            f"not allowed: {error.filename or 'a file'}", error.strerror,
+            "change its permissions, or choose another place with --out",
         )  # fmt: skip
     if isinstance(error, ModuleNotFoundError) and error.name:
         module = error.name.partition(".")[0]

@@ -123,8 +123,9 @@ def asset_digest(path: str | Path) -> str:
 
 def _rows(path: Path) -> list[Any]:
     if not path.is_file():
+        why = "it is a folder" if path.is_dir() else "there is no such file"
         raise UserError(
-            f"no assets manifest {path}", "there is no such file", "check the key assets, or leave it out"
+            f"no assets manifest {path}", why, "name the YAML file in assets, or leave the key out"
         )
     if path.stat().st_size > MANIFEST_BYTES:
         raise UserError(

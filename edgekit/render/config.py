@@ -1,11 +1,12 @@
 """What one may ask of the render station. Light: no bpy, no numpy."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_serializer, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_serializer, model_validator
 
-from edgekit.core.errors import suggestion
+from edgekit.core.errors import UserError, suggestion
 from edgekit.core.recipe import Config, Plan
 from edgekit.render.conditions import CameraEffects
 from edgekit.render.mounts import Name as Mount
@@ -13,13 +14,16 @@ from edgekit.render.spread import RayWorkers, worker_count
 from edgekit.render.traffic.ego import NEAR_M, QUEUE_M, EgoShares
 from edgekit.render.traffic.motion import Demand
 from edgekit.render.traffic.net import SHIPPED
-from edgekit.render.traffic.netgenerate import GridConfig
+from edgekit.render.traffic.netgenerate import GridConfig, find_tool
 
 Weather = Literal["clear", "rain", "cloudy", "fog", "snow"]
 Time = Literal["day", "dusk", "night", "low_sun"]
 Split = Literal["train", "dev", "test"]
 BUILTIN, MADE = "crossroads", "made"
+NAMED = (BUILTIN, *SHIPPED, MADE)  # all other layouts are files of the user's
 RUNS_HELD, RUN_GB = 48, 0.023  # runs of traffic kept in memory; of one, at the default demand
+RECORD_GB = 7e-5  # of memory: a frame's truth and row, kept until the tables are written
+ROW_GB, SCENE_GB = 1.4e-5, 1.2e-4  # of disk: a frame in a table, a scene's JSON
 
 
 class Strict(Config):
@@ -154,21 +158,78 @@ class RenderConfig(Strict):
     blender_python: str = ""  # default: $EDGEKIT_BLENDER_PYTHON, else .venv/side/blender/bin/python
 
     def plan(self) -> Plan:
-        frames = self.scenes * self.frames_per_scene
-        megapixels = frames * self.width * self.height / 1e6
+        """Raises UserError where one of the user's own networks is none: a dry run tells it too."""
+        if own := {name: share for name, share in self.layouts.items() if name not in NAMED}:
+            from edgekit.render.networks import check_layouts
+
+            check_layouts(self.model_copy(update={"layouts": own}))
+        frames, image = self.scenes * self.frames_per_scene, self.width * self.height / 1e6
+        megapixels = frames * image
         effects = 1.4 if self.camera != CameraEffects() else 0.0  # all of them at once
         workers = worker_count(self.workers)
         runs = self.runs * len(self.layouts) * len(self.splits)
         cpu_s = frames * 0.3 + megapixels * (2.5 + 4.5 * self.samples + effects)
         return Plan(
-            memory_gb=round(0.3 + 0.6 * workers + RUN_GB * min(runs, RUNS_HELD), 2),
-            disk_gb=round(megapixels * (0.0006 + 0.002 * self.passes.depth), 3),
+            memory_gb=round(
+                0.3 + workers * (0.53 + 0.6 * image) + RUN_GB * min(runs, RUNS_HELD) + frames * RECORD_GB,
+                2,
+            ),
+            disk_gb=round(
+                megapixels * (0.0006 + 0.002 * self.passes.depth + 0.0016 * ("hdf5" in self.formats))
+                + frames * ROW_GB * (1 + len(self.formats))
+                + self.scenes * SCENE_GB
+                + workers * image * 0.02,  # the passes of the frame under way
+                3,
+            ),
             minutes=round(cpu_s / workers / 60, 1),
             notes=(
                 f"{frames} frames, {cpu_s / frames:.1f} cpu-s each (measured on an EPYC core)",
                 f"{workers} worker(s) on as many free cores",
+                *self._uneven(),
+                *self._lacking(),
             ),
         )
+
+    def _uneven(self) -> list[str]:
+        each = len(self.conditions) * len(self.layouts)
+        if not each or self.scenes % each == 0:
+            return []
+        return [
+            f"{len(self.conditions)} conditions x {len(self.layouts)} layouts take {each} scenes, or a multiple "
+            f"of it: with {self.scenes} not all are drawn alike often"
+        ]
+
+    def _lacking(self) -> list[str]:
+        """What this machine has not and the run will ask for."""
+        from edgekit.render.launch import blender_python
+
+        lacking = []
+        if set(self.layouts) - {BUILTIN} and not (find_spec("sumolib") and find_spec("libsumo")):
+            lacking.append("NOT HERE: SUMO, which these layouts need: pip install 'edgekit[sumo]'")
+        for ask in (
+            lambda: find_tool("netgenerate") if MADE in self.layouts else "",
+            lambda: blender_python(self.blender_python),
+        ):
+            try:
+                ask()
+            except UserError as error:
+                lacking.append(f"NOT HERE: {error.what.removeprefix('render: ')}: {error.do}")
+        return lacking
+
+    @field_validator("layouts", "mounts", "weather", "time", "splits", mode="before")
+    @classmethod
+    def _one_word_is_no_share(cls, value):
+        if isinstance(value, str):
+            raise ValueError(f"shares are asked for: {{{value}: 1.0}}, or of several")
+        return value
+
+    @field_validator("workers", mode="wrap")
+    @classmethod
+    def _workers_are_counted(cls, value, handler):
+        try:
+            return handler(value)
+        except ValidationError:  # it would name the parts of the type, which no recipe has
+            raise ValueError("it must be a number from 1 to 256, or {ray: a number from 1 to 4096}") from None
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_asked(self, handler):
@@ -186,8 +247,11 @@ class RenderConfig(Strict):
     def _shares_are_shares(self) -> "RenderConfig":
         for name in ("weather", "time", "splits", "layouts", "mounts"):
             shares = getattr(self, name)
-            if not shares or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
-                raise ValueError(f"{name} must be shares of 1, and is {shares}")
+            total = sum(shares.values())  # compared so that one that is no number fails
+            if not (shares and min(shares.values()) >= 0 and abs(total - 1) <= 1e-6):
+                raise ValueError(
+                    f"{name} must be shares of 1, none below 0; it is {shares}, in sum {total:g}"
+                )
         if not self.passes.ids:
             raise ValueError(
                 "passes.ids: the labels' visibility is read from the ids; it cannot be switched off"
@@ -196,12 +260,11 @@ class RenderConfig(Strict):
 
     @model_validator(mode="after")
     def _layouts_are_there(self) -> "RenderConfig":
-        known = (BUILTIN, *SHIPPED, MADE)
         for name in self.layouts:
-            if name not in known and not Path(name).is_file():
+            if name not in NAMED and not Path(name).is_file():
                 raise ValueError(
-                    f"layouts: {name!r} is no file, and of the named ones: {suggestion(name, known)} "
-                    f"(there are {', '.join(known)})"
+                    f"layouts: {name!r} is no file, and of the named ones: {suggestion(name, NAMED)} "
+                    f"(there are {', '.join(NAMED)})"
                 )
         return self
 
@@ -209,8 +272,7 @@ class RenderConfig(Strict):
     def _what_is_yours_is_known(self) -> "RenderConfig":
         from edgekit.core.files import sha256_file
 
-        known = (BUILTIN, *SHIPPED, MADE)
-        digests = {name: sha256_file(name) for name in self.layouts if name not in known}
+        digests = {name: sha256_file(name) for name in self.layouts if name not in NAMED}
         if self.assets:
             from edgekit.render.assets import asset_digest
 

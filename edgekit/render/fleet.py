@@ -13,6 +13,8 @@ from edgekit.render.town import PAINT
 COUNTERS = {"motorcycle": "bicycle"}  # counted together: a rider has its machine's number
 PERSON_M = (1.58, 1.88)
 LONGER, WIDER_M = 0.15, 0.35  # how far a model may be from the size that the traffic gave its vehicle
+LESS = "ask for fewer frames_per_scene, or for less traffic (demand)"
+SMALLER = "use a smaller network (of the layout made: fewer netgenerate.columns and rows)"
 Entry = dict[str, Any]
 
 
@@ -76,10 +78,11 @@ def crowd_of(scene: str, frames: Sequence[Entry]) -> list[Entry]:
     return crowd
 
 
-def number_at_most(count: int, what: str) -> None:
+def number_at_most(count: int, what: str, do: str = LESS) -> None:
+    """Raises UserError for more than ids can tell apart: the next one's would be those of another class."""
     if count >= INSTANCES:
         raise UserError(
             f"render: a scene has {count} {what}",
             f"an id pixel tells {INSTANCES - 1} of them apart",
-            "ask for fewer frames_per_scene, or for less traffic (demand)",
+            do,
         )

@@ -19,11 +19,15 @@ from edgekit.render.classes import CLASSES, INSTANCES, NAMES
 from edgekit.render.conditions import comes_through
 from edgekit.render.rules import GAP_WITHIN_M, Facts, recommended_speed
 from edgekit.render.things import things_of
+from edgekit.render.traffic.geometry import heading, point_at
 
 # Fewer pixels than these: there, but not to be seen. At 448 pixels and 60 degrees each thing has about as many
 # at the farthest that a label speaks of it; a leader and a zebra have them at 60 and 50 m.
 LAMP_PX, HEAD_PX, CONE_PX, ZEBRA_PX, LEADER_PX = 9, 60, 20, 20, 30
 OBSTACLE_PX = {"barrier": 60, "debris": 20, "stopped_vehicle": 60, "person": 30, "cyclist": 30}
+HIDES = tuple(CLASSES[name] for name in ("truck", "bus"))  # what may stand before a whole crossroad
+ACROSS_M = (-1.0, 0.0, 1.0)  # along a stop line, from its middle
+FACING = 0.5  # the least cosine between where a head looks and the way to us
 OFF_NAMES = ("head", "lamp_dark")  # what a head that is off shows
 # A dark head before dark houses: of those with fewer pixels we could not tell by looking that it is there.
 HEAD_NIGHT_PX = 250
@@ -97,12 +101,18 @@ def truth_of(
         visible["light"] = air.light(ahead.light, ahead.heads)
         visible["obstacles"] = air.obstacles(ahead)
         visible["crossroad"] = air.crossroad(ahead) and not hidden_zebra
+        if _covered(frame, camera, ids, ahead.stop_line_m) and not ahead.zebras and not air.heads():
+            visible["crossroad"] = False
         for turn, (state, heads) in ahead.others.items():
             if not air.light(state, heads):
                 slots[f"other_{turn}"] = "unknown"
         visible["speed"] = air.leader(ahead.leaders)
+        if frame["facts"]["on_link"] and slots["light"] == "none":
+            visible["light"] = not air.heads()  # no picture tells that their line is passed
     if frame["facts"]["ambiguous"] and slots["light"] != "none":
         visible["light"] = False
+    if _round_the_corner(frame, ahead, slots["light_arrow"]):
+        visible["obstacles"] = False
     # the speed follows from all of them
     visible["speed"] = all(visible.values())
     SceneLabel(**slots)  # a label outside the vocabulary must fail here, not in training
@@ -114,6 +124,15 @@ def truth_of(
         "pixels": {} if counts is None else pixels_by_class(counts),
         "things": things_of(spec, frame, camera, ids),
     }
+
+
+def _round_the_corner(frame: dict[str, Any], ahead: Ahead, arrow: str) -> bool:
+    """Whether what lies in our way does so only because we shall turn: no picture tells that, but for a head
+    that lets our turn alone go."""
+    turn, stop_m = frame["facts"]["turn"], frame["facts"]["stop_line_m"]
+    if turn not in ("left", "right") or turn == arrow or stop_m is None:
+        return False
+    return any(things and things[0].metres > stop_m for things in (ahead.cones, ahead.obstacles))
 
 
 def _in_view(ahead: Ahead, counts: np.ndarray) -> Ahead:
@@ -137,6 +156,7 @@ class _Air:
     def __init__(self, spec: dict[str, Any], frame: dict[str, Any], counts: np.ndarray):
         self.conditions, self.eye, self.counts = spec["conditions"], _eye(frame), counts
         self.behind = spec["mount"]["behind_bumper_m"]
+        self.shown = [(frame["heads"][h["id"]], h) for h in spec["heads"] if h["id"] in frame["heads"]]
 
     def clear(self, where: Where) -> bool:
         return comes_through(self.conditions, math.dist(self.eye, where))
@@ -157,6 +177,14 @@ class _Air:
             if self.clear(_at(head))
         )
 
+    def heads(self) -> bool:
+        """Whether any head that looks our way is seen to show something."""
+        return any(self.light(state, (head,)) for state, head in self.shown if self._faces(head))
+
+    def _faces(self, head: dict[str, Any]) -> bool:
+        (ax, ay), dx, dy = heading(head["yaw"]), self.eye[0] - head["x"], self.eye[1] - head["y"]
+        return ax * dx + ay * dy > FACING * math.hypot(dx, dy)
+
     def obstacles(self, ahead: Ahead) -> bool:
         cones = not ahead.cones or sum(map(self.pixels, ahead.cones)) >= CONE_PX
         first = ahead.obstacles[0] if ahead.obstacles else None
@@ -175,6 +203,19 @@ class _Air:
         """Whether the nearest is seen, where a rule speaks of it."""
         near = [thing for thing in leaders[:1] if thing.metres <= GAP_WITHIN_M]
         return all(self.pixels(thing) >= LEADER_PX for thing in near)
+
+
+def _covered(frame: dict[str, Any], camera: Camera, ids: np.ndarray, stop_m: float | None) -> bool:
+    """Whether trucks or buses hide all of our stop line that lies in the image; a toll plaza shows above them."""
+    if stop_m is None or frame["facts"]["junction_kind"] == "toll":
+        return False
+    spots = [camera.project((*point_at(frame["path"], stop_m, left)[:2], 0.0)) for left in ACROSS_M]
+    inside = [
+        ids[int(spot[1]), int(spot[0])]
+        for spot in spots
+        if spot and 0 <= spot[0] < camera.width and 0 <= spot[1] < camera.height
+    ]
+    return bool(inside) and all(pixel // INSTANCES in HIDES for pixel in inside)
 
 
 def _eye(frame: dict[str, Any]) -> Where:

@@ -188,20 +188,23 @@ def _serve_all(orders, start, count, frames_per_worker, frame_timeout_s, on_line
                     if given.is_set() and todo.empty() and again.empty():
                         return
                     continue
-                why = None
+                why, done = None, set()
                 if worker is None or worker.frames >= frames_per_worker:
                     if worker:
                         worker.stop()
                     worker = None  # start() may raise
                     worker = start()
                     why = None if worker.receive(START_TIMEOUT_S) else "the worker did not start"
-                why = why or _one_scene(worker, order, frame_timeout_s, lock, on_line, stop)
+                why = why or _one_scene(worker, order, frame_timeout_s, lock, on_line, stop, done)
                 if why is None:
                     continue
                 worker.stop()
                 worker = None
+                left = [index for index in order["frames"] if index not in done]
+                if not left:
+                    continue
                 if attempt < TRIES:
-                    again.put((order, attempt + 1))
+                    again.put((order | {"frames": left}, attempt + 1))
                     continue
                 with lock:
                     failed.append({"spec": order["spec"], "why": why})
@@ -239,8 +242,8 @@ def _serve_all(orders, start, count, frames_per_worker, frame_timeout_s, on_line
     return failed
 
 
-def _one_scene(worker, order, frame_timeout_s, lock, on_line, stop) -> str | None:
-    """None when the scene is done, else why not."""
+def _one_scene(worker, order, frame_timeout_s, lock, on_line, stop, done: set[int]) -> str | None:
+    """None when the scene is done, else why not; done: takes the frames that are."""
     try:
         worker.send(order)
     except BrokenPipeError:
@@ -255,6 +258,8 @@ def _one_scene(worker, order, frame_timeout_s, lock, on_line, stop) -> str | Non
             worker.frames += 1
         with lock:
             on_line(order, line)
+        if line["event"] == "frame":
+            done.add(line["index"])
         if line["event"] == "scene":
             return None
     return None

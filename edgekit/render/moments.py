@@ -5,9 +5,9 @@ tells the light.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import wraps
 
 from edgekit.core.errors import UserError
 from edgekit.render.config import Ego, Lights, RenderConfig
@@ -101,6 +101,19 @@ def find(
     )
 
 
+def _once_a_run(seek: Callable) -> Callable:
+    """seek(run, ...), kept in the run: a cache of its own would hold runs that were to go, at 23 MB each."""
+
+    @wraps(seek)
+    def found(run: Run, *asked):
+        key = (seek.__name__, *asked)
+        if key not in run.kept:
+            run.kept[key] = seek(run, *asked)
+        return run.kept[key]
+
+    return found
+
+
 Pool = dict[tuple[str, str | None], list[Moment]]
 
 
@@ -112,7 +125,7 @@ def held_by(pool: Pool, asked: Asked) -> list[Moment]:
     return [moment for shown in colours for moment in pool.get((asked.case, shown), [])]
 
 
-@lru_cache(maxsize=128)
+@_once_a_run
 def _moments(run: Run, ego: Ego, kind: str) -> Pool:
     """The moments of a run by (case, colour of the ego's light); ambiguous ones are left out."""
     layout, grain = run.place.layout, max(1, round(GRAIN_S / run.step_s))
@@ -155,11 +168,11 @@ def find_window(
     raise UserError(
         "render: no vehicle is there for a whole drive",
         f"{cfg.frames_per_scene} frames at {cfg.fps:g} a second last {span * cfg.demand.step_s:g} s",
-        "ask for fewer frames_per_scene, or use a larger network",
+        "ask for fewer frames_per_scene, a higher fps or a longer demand.duration_s, or use a larger network",
     )
 
 
-@lru_cache(maxsize=64)
+@_once_a_run
 def _windows(run: Run, kind: str, every: int, frames: int) -> dict[str, list[tuple[str, int]]]:
     grain = max(1, round(GRAIN_S / run.step_s))
     return windows(run.place.layout, run.steps, run.tracks, (kind,), every, frames, grain)

@@ -2,13 +2,14 @@
 
 import random
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import UserError
 from edgekit.render.config import BUILTIN, MADE, RUNS_HELD, RenderConfig
+from edgekit.render.fleet import SMALLER, number_at_most
 from edgekit.render.traffic.crossroads import crossroads
 from edgekit.render.traffic.geometry import inside
 from edgekit.render.traffic.layout import Junction, Layout
@@ -61,6 +62,7 @@ class Run:
     k: int
     step_s: float
     steps: tuple[Step, ...]
+    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)  # what was found in it
 
     @cached_property
     def tracks(self) -> dict[str, Track]:
@@ -73,9 +75,12 @@ def place_of(cfg: RenderConfig, name: str) -> Place:
 
 
 def check_layouts(cfg: RenderConfig) -> None:
-    """Reads every layout of a recipe, also one that few scenes will use. Raises as ``place_of`` does."""
+    """Reads every layout of a recipe, also one that few scenes will use.
+
+    Raises UserError as ``place_of`` does, and for more zebra crossings than id pixels tell apart.
+    """
     for name in cfg.layouts:
-        place_of(cfg, name)
+        number_at_most(len(place_of(cfg, name).layout.crossings), "zebra crossings", SMALLER)
 
 
 def run_of(cfg: RenderConfig, name: str, split: str, k: int) -> Run:

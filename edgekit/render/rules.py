@@ -41,12 +41,13 @@ class Rule:
     cap_kmh: int | Callable[[Facts], float] | None = None
 
     def after(self, speed: float, facts: Facts) -> float:
-        speed -= self.lower_kmh
+        speed = max(speed - self.lower_kmh, min(speed, LEAST_KMH))
         if self.cap_kmh is None:
             return speed
         return min(speed, self.cap_kmh(facts) if callable(self.cap_kmh) else self.cap_kmh)
 
 
+LEAST_KMH = 10.0  # nobody stands for poor sight alone, where the limit is low
 STOP_WITHIN_M = 8.0  # from 20 km/h at 2 m/s2, as one brakes with people on board: 7.7 m
 HALT_WITHIN_M = 12.0  # the same, and 4 m to spare: what stands there is no line
 GAP_WITHIN_M = 60.0
@@ -56,7 +57,7 @@ IN_THE_WAY = ("stopped_vehicle", "person", "other")
 RULES = (
     Rule(
         "poor_sight",
-        "rain, fog, snow or night: 10 below the limit, once",
+        "rain, fog, snow or night: 10 below the limit, once, though not below 10",
         lambda f: f.weather in ("rain", "fog", "snow") or f.time == "night",
         lower_kmh=10,
     ),

@@ -12,7 +12,7 @@ from edgekit.render.config import RenderConfig
 from edgekit.render.formats import check_formats, write_formats
 from edgekit.render.launch import blender_python, bpy_version, render_scenes
 from edgekit.render.scenes import Scenes
-from edgekit.render.tables import write_drive, write_tables
+from edgekit.render.tables import licence_of, write_drive, write_tables
 
 
 def render(cfg: RenderConfig, run: Run) -> dict[str, Any]:
@@ -26,6 +26,7 @@ def render(cfg: RenderConfig, run: Run) -> dict[str, Any]:
     python = blender_python(cfg.blender_python)
     bpy, prompt = bpy_version(python), default_prompt(cfg.student_library)
     run.made_with["bpy"] = bpy
+    licence = licence_of(cfg)  # read now: at the end the manifest may be gone
     _clear_leftovers(run.out)
     total = cfg.scenes * cfg.frames_per_scene
     run.say(f"{total} frames in {cfg.scenes} scenes; bpy {bpy}, {cfg.workers} worker(s)")
@@ -55,11 +56,11 @@ def render(cfg: RenderConfig, run: Run) -> dict[str, Any]:
     for failure in failed:
         scenes.leave_out(failure["spec"])
     records = [record for _, rows in scenes.whole() for record in rows]
-    info = write_tables(run.out, cfg, records, bpy, prompt)
+    info = write_tables(run.out, cfg, records, bpy, prompt, licence)
     write_formats(cfg.formats, run.out, records, cfg)
     if cfg.mode == "drive":
         for spec, rows in scenes.whole():
-            write_drive(run.out, spec, rows)
+            write_drive(run.out, spec, rows, licence)
     if cpu_s:
         run.say(f"{len(cpu_s)} frames rendered, {sum(cpu_s) / len(cpu_s):.2f} cpu-s each")
     return info
@@ -71,7 +72,7 @@ def _check(run: Run, cfg: RenderConfig, failed: list[dict[str, Any]]) -> None:
     if len(failed) > int(cfg.failed_scenes_max * cfg.scenes):
         raise GateError(
             f"render: {len(failed)} of {cfg.scenes} scenes failed",
-            f"at most {cfg.failed_scenes_max:.0%} may; the last: {failed[-1]['why']}",
+            f"at most {cfg.failed_scenes_max:.0%} may (failed_scenes_max); the last: {failed[-1]['why']}",
             f"read {run.path / 'worker.log'}, mend the cause and run again: finished frames are kept",
         )
 

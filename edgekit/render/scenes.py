@@ -39,9 +39,7 @@ class Scenes:
             spec, missing = self.spec(path), []
             self._paths.append(path)
             for frame in spec["frames"]:
-                if finished(self.out, spec, frame):
-                    self.record(path, frame["index"])
-                else:
+                if not (finished(self.out, spec, frame) and self._readable(path, frame["index"])):
                     missing.append(frame["index"])
             if missing:
                 yield {"spec": path, "out": str(self.out), "frames": missing, "models": models}
@@ -51,6 +49,14 @@ class Scenes:
         spec = self.spec(path)
         frame = spec["frames"][index]
         self.records[frame["stem"]] = record_frame(self.out, spec, frame, self.prompt)
+
+    def _readable(self, path: str, index: int) -> bool:
+        """Takes a frame of an earlier start in; False where a crash of the machine has cut its ids off."""
+        try:
+            self.record(path, index)
+        except OSError:
+            return False
+        return True
 
     def leave_out(self, path: str) -> None:
         """What a scene that is left out has written: it belongs to no table, and not to the digest."""
@@ -72,12 +78,13 @@ class Scenes:
     def _write(self, spec: Spec) -> str:
         """scenes/<scene>.json, written where it is not there: what the worker draws from."""
         path, text = self.out / "scenes" / f"{spec['scene']}.json", spec_text(spec)
-        if not path.exists():
+        found = path.read_text(errors="replace") if path.exists() else ""
+        if found != text and text.startswith(found):  # not there, or cut off by a crash of the machine
             write_text(path, text)
-        elif path.read_text() != text:  # labels come from our spec, frames from the file: they must be one
+        elif found != text:  # labels come from our spec, frames from the file: they must be one
             raise UserError(
                 f"render: {path} is not the scene of this recipe and seed",
-                "another edgekit, which draws other scenes, began this run",
+                "another edgekit, which draws other scenes, began this run, or the file was changed",
                 "finish it with that one, or begin anew with --force, which moves it aside",
             )
         return str(path)

@@ -8,7 +8,7 @@ from edgekit.render.camera import Camera
 from edgekit.render.classes import CLASSES
 from edgekit.render.conditions import low_sun, sample_effects, tags_of
 from edgekit.render.config import RenderConfig
-from edgekit.render.fleet import crowd_of, dress, fleet_of, models_of, number_at_most
+from edgekit.render.fleet import SMALLER, crowd_of, dress, fleet_of, models_of, number_at_most
 from edgekit.render.frames import Stage, drive_frames, pose_frames, stage_of
 from edgekit.render.networks import check_layouts
 from edgekit.render.shapes import SIZE_M
@@ -121,6 +121,8 @@ def _town(stage: Stage, seed: int, frames: list[dict[str, Any]]) -> Spec:
     from edgekit.render.town import sample_town
 
     made = sample_town(stage.place.layout, stage.place.ground, random.Random(f"edgekit town {seed}"))
+    number_at_most(len(made["signs"]), "speed signs", SMALLER)
+    number_at_most(len(made["parked"]), "parked cars", SMALLER)
     laid = [
         (*place, *size)
         for frame in frames

@@ -18,11 +18,21 @@ from edgekit.render.config import RenderConfig
 from edgekit.render.records import files_of
 from edgekit.render.spec import Spec, camera_of
 
-LICENCE = "CC0-1.0"  # everything in a scene is made by our own code: no asset of others is in it
+LICENCE = "CC0-1.0"  # of what our own code makes
+
+
+def licence_of(cfg: RenderConfig) -> str:
+    """An SPDX expression: ours, and those of the user's own models, in whose pictures they hold too."""
+    if not cfg.assets:
+        return LICENCE
+    from edgekit.render.assets import read_manifest
+
+    theirs = sorted({asset.licence for asset in read_manifest(cfg.assets)} - {LICENCE})
+    return " AND ".join([LICENCE, *(f"({name})" if " " in name else name for name in theirs)])
 
 
 def write_tables(
-    out: Path, cfg: RenderConfig, records: list[dict[str, Any]], bpy: str, prompt: Prompt
+    out: Path, cfg: RenderConfig, records: list[dict[str, Any]], bpy: str, prompt: Prompt, licence: str
 ) -> dict[str, Any]:
     """train/dev/test.jsonl, truth.jsonl, info.json; returns info."""
     dataset = DatasetWriter(
@@ -30,7 +40,7 @@ def write_tables(
         Contract(width=cfg.width, height=cfg.height),
         renderer={"name": "blender-cycles", "bpy": bpy, "samples": cfg.samples},
         classes=CLASSES,
-        licence=LICENCE,
+        licence=licence,
         prompt={**prompt.record(), "text": prompt.text},
     )
     for record in records:
@@ -39,7 +49,7 @@ def write_tables(
     return dataset.finish()
 
 
-def write_drive(out: Path, spec: Spec, records: list[dict[str, Any]]) -> None:
+def write_drive(out: Path, spec: Spec, records: list[dict[str, Any]], licence: str) -> None:
     """drives/<scene>/: frames, ids and depth are links to the Dataset's files where the disk allows."""
     folder = out / "drives" / spec["scene"]
     for frame in spec["frames"]:
@@ -57,7 +67,7 @@ def write_drive(out: Path, spec: Spec, records: list[dict[str, Any]]) -> None:
     info = DriveInfo(
         id=spec["scene"],
         fps=spec["fps"],
-        licence=LICENCE,
+        licence=licence,
         scene=spec["scene"],
         seed=spec["seed"],
         source="render",

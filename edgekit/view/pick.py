@@ -18,7 +18,7 @@ def pick(total: int, count: int, start: int | None, everything: bool) -> list[in
         raise UserError(
             f"edgekit view: --from {start}",
             f"there are {total} frames, counted from 0",
-            "give a smaller number",
+            f"give a number from 0 to {total - 1}",
         )
     if everything:
         return list(range(start or 0, total))
@@ -36,5 +36,7 @@ def say(what: str, chosen: list[int], total: int, start: int | None) -> None:
         text = f"all {total} frames"
     else:
         how = "spread evenly" if start is None else f"{chosen[0]} to {chosen[-1]}"
-        text = f"{len(chosen)} of {total} frames, {how}; --all shows all, --from N those from number N on"
+        text = f"{len(chosen)} of {total} frames, {how}"
+        if start is None or chosen[-1] < total - 1:  # else what is left out was asked to be
+            text += "; --all shows all, --from N those from number N on"
     print(f"[view] {what}: {text}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -52,6 +53,10 @@ def view(
         made += save(dataset_tiles(data, [rows[n] for n in chosen]), len(chosen), count, out / f"{name}.png")
     if (root / "drives").is_dir() or not made:
         for drive in open_drives(root):
+            # N counts the Dataset's frames, and then each drive's
+            if made and start is not None and start >= len(drive):
+                print(f"[view] {drive.id}: {len(drive)} frames, none from number {start} on", file=sys.stderr)
+                continue
             chosen = pick(len(drive), count, start, everything)
             say(drive.id, chosen, len(drive), start)
             path = out / f"{name}-{drive.id}.png"

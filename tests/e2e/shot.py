@@ -18,6 +18,7 @@ ZEBRA_M = (11.0, 15.0)  # from the middle
 POST_M = 2 * LANE_M + 0.6  # of an approach's heads, right of the road's axis
 LENSES = {"red": 0.35, "yellow": 0.0, "green": -0.35}  # above a head's centre
 LENS_M = 0.15
+GAP_M = 60  # to a vehicle before us: no rule speaks of a longer one
 
 
 def lines(path):
@@ -147,7 +148,8 @@ class Shot:
         return sorted(found)
 
     def gap(self):
-        """(metres, pixels) to the nearest of the vehicles that go our way and reach into it, and show; None: nobody."""
+        """(metres, pixels) to the nearest of the vehicles that go our way and reach into it, and show; None: nobody
+        within 60 m."""
         fleet, found = {one["name"]: one for one in self.spec["fleet"]}, []
         for v in self.frame["vehicles"]:
             body = fleet[v["name"]]
@@ -163,7 +165,7 @@ class Shot:
                         along = self.way[k + 1] - self.way[k]
                         if along @ (-math.sin(turn), math.cos(turn)) > 0.5 * np.hypot(*along):
                             metres.append(s_m)
-            if metres:
+            if metres and min(metres) <= GAP_M:
                 found.append((min(metres), pixels))
         return min(found, default=None)
 
@@ -216,7 +218,7 @@ class Shot:
             allowed.append(30)
         if state in ("red", "yellow"):
             allowed.append(20 if self.stop_m > 8 else 0)
-        if self.gap() and self.gap()[0] <= 60:
+        if self.gap():
             allowed.append(2 * self.gap()[0])
         return 5 * math.ceil((min(allowed) - 2.5) / 5)  # the nearest of 0, 5, 10, ...; ties go down
 
@@ -237,15 +239,21 @@ class Shot:
             "zebra": "yes" if self.zebra() else "no",
         }
 
+    def turned_to(self, things):
+        """Whether the nearest lies in our way behind the line, where we turn: no pixel tells that we shall."""
+        turns = self.frame["facts"]["turn"] in ("left", "right") and self.stop_m is not None
+        return turns and bool(things) and things[0][0] > self.stop_m
+
     def evidence(self):
         """Task → pixels of that of its things which shows least."""
-        obstacles, gap, zebra = self.obstacles(), self.gap(), self.zebra()
+        cones, obstacles, gap, zebra = self.cones(), self.obstacles(), self.gap(), self.zebra()
         least = {
             "light": self.light()[1],
             "obstacles": min(
-                sum(px for _, px in self.cones()) if self.cones() else ENOUGH_PX,
+                sum(px for _, px in cones) if cones else ENOUGH_PX,
                 obstacles[0][2] if obstacles else ENOUGH_PX,
+                0 if self.turned_to(cones) or self.turned_to(obstacles) else ENOUGH_PX,
             ),
             "crossroad": ENOUGH_PX if zebra is None else zebra,
         }
-        return least | {"speed": min(*least.values(), gap[1] if gap and gap[0] <= 60 else ENOUGH_PX)}
+        return least | {"speed": min(*least.values(), gap[1] if gap else ENOUGH_PX)}

@@ -60,7 +60,7 @@ def read_net(name: str | Path, toll: Sequence[str] | None = None) -> Layout:
         raise UserError(
             f"render: {path} has no junction",
             f"none of its {len(nodes)} nodes joins three roads, and none is a toll plaza",
-            "use a network in which roads meet, or name its toll junctions",
+            "use a network in which roads meet, or whose toll plazas have ids that begin with toll",
         )
     programmes = {
         light.getID(): [phase.state for phase in list(light.getPrograms().values())[0].getPhases()]

@@ -32,6 +32,11 @@ def ends(error, debug=False):
             2,
             ["error: the disk is full: out/x", None, None],
         ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "out/x"),
+            2,
+            ["error: not allowed: out/x", "  why: Permission denied", None],
+        ),
     ],
 )
 def test_exit_codes_and_words(error, code, says, capsys):

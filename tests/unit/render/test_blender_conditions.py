@@ -59,7 +59,13 @@ def shots(tmp_path_factory):
     root, orders = tmp_path_factory.mktemp("conditions"), []
     for name, spec in specs.items():
         write_text(root / name / "scene.json", spec_text(spec))
-        orders.append({"spec": str(root / name / "scene.json"), "out": str(root / name), "frames": [0]})
+        order = {
+            "spec": str(root / name / "scene.json"),
+            "out": str(root / name),
+            "frames": [0],
+            "models": "",
+        }
+        orders.append(order)
     failed = render_scenes(
         orders, blender_python(""), 1, 99, 120.0, root / "worker.log", lambda order, line: None, 0
     )

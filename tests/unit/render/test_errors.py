@@ -45,6 +45,7 @@ def test_no_blender_environment(tmp_path, monkeypatch):
     run = start("render", RenderConfig(), "x", tmp_path / "run")
     with pytest.raises(UserError) as caught:
         render(run.config, run)
+    assert "there is no Blender environment" in str(caught.value)
     assert "EDGEKIT_BLENDER_PYTHON" in caught.value.do
     assert not (run.out / "images").exists()
 

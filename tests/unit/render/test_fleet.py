@@ -8,10 +8,14 @@ import pytest
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import build
 from edgekit.core.run import start
+from edgekit.drives.info import read_info
+from edgekit.library import default_prompt
 from edgekit.render.bodies import bodies_of
 from edgekit.render.config import RenderConfig
 from edgekit.render.fleet import dress
+from edgekit.render.records import files_of
 from edgekit.render.spec import sample_scene
+from edgekit.render.tables import licence_of, write_drive, write_tables
 from tests.unit.render import wedge
 
 BASE = {"runs": 1, "demand": {"duration_s": 120, "vehicles_per_hour": 900}, "frames_per_scene": 6}
@@ -91,6 +95,29 @@ def test_other_models_are_another_run_and_another_place_is_not(tmp_path, monkeyp
     )
     assert one == same
     assert len({one, else_, none}) == 3
+
+
+def test_the_licence_names_those_of_the_models(tmp_path):
+    theirs = manifest(tmp_path, licence="CC-BY-4.0")
+    wedge.manifest(
+        tmp_path,
+        {"path": "a.gltf", "licence": "CC-BY-4.0"},
+        {"path": "a.gltf", "licence": "MIT OR ISC"},
+        {"path": "a.gltf"},
+    )
+    cfg = build(RenderConfig, {**BASE, "assets": str(theirs)}, "test")
+    said = licence_of(cfg)
+    assert said == "CC0-1.0 AND CC-BY-4.0 AND (MIT OR ISC)"
+    assert licence_of(build(RenderConfig, BASE, "test")) == "CC0-1.0"
+    info = write_tables(tmp_path / "out", cfg, [], "5.0", default_prompt("library"), said)
+    assert info["licence"] == said
+    spec = sample_scene(build(RenderConfig, {**BASE, "mode": "drive"}, "test"), 3)
+    for frame in spec["frames"]:
+        for file in files_of(tmp_path / "out", spec, frame):
+            file.parent.mkdir(exist_ok=True)
+            file.touch()
+    write_drive(tmp_path / "out", spec, [], said)
+    assert read_info(tmp_path / "out/drives" / spec["scene"] / "drive.json").licence == said
 
 
 def test_a_network_is_known_by_what_it_says(tmp_path):

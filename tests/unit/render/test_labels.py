@@ -5,6 +5,7 @@ import math
 import pytest
 
 from edgekit.core.label import TASKS, SceneLabel
+from edgekit.render.classes import CLASSES
 from edgekit.render.conditions import SEEN_T, extinction_per_m
 from edgekit.render.labels import answerable, label_of, truth_of
 from tests.unit.render.handmade import (
@@ -13,6 +14,7 @@ from tests.unit.render.handmade import (
     FAR_HEAD,
     camera_of,
     car,
+    drawn,
     head,
     ids_with,
     person,
@@ -207,6 +209,78 @@ def test_no_picture_tells_a_light_whose_lane_has_two_colours():
         there = truth(counts, ambiguous=True)
         assert there["visible"] == {"speed": False, "light": False, "obstacles": True, "crossroad": True}
     assert truth(None, ambiguous=True, light="none")["visible"]["light"]  # no heads are drawn: none it is
+
+
+def under_a_junction(**more):
+    """The stop line is passed: no light governs us, and a head of the junction still looks at us."""
+    return {"light": "none", "stop": 70.0, "on_link": "l", "governing": [], **more}
+
+
+@pytest.mark.parametrize(
+    ("heads", "state", "pixels", "told"),
+    [
+        ([head(1, y=15.0)], "red", 9, False),
+        ([head(1, y=15.0)], "red", 8, True),
+        ([head(1, y=15.0, yaw=0.0)], "red", 9, True),  # looks away
+        ([head(1, y=15.0)], "off", 60, False),
+        ([head(1, y=15.0, yaw=0.0)], "off", 60, True),  # the back of a housing
+    ],
+)
+def test_no_picture_tells_that_the_line_of_a_head_in_view_is_passed(heads, state, pixels, told):
+    name = "lamp_red" if state == "red" else "head"
+    there = under_a_junction(heads=heads, states={"r.0.near": state})
+    there["light"] = state  # how the heads are drawn; it does not govern us
+    got = truth({(name, 1): pixels}, **there)
+    assert got["label"]["light"] == "none"
+    assert got["visible"] == {"speed": told, "light": told, "obstacles": True, "crossroad": True}
+    assert truth({(name, 1): pixels}, **{**there, "on_link": None})["visible"]["light"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "arrow", "away", "kept"),
+    [
+        ("right", "any", 25.0, False),
+        ("right", "right", 25.0, True),  # its light says that we turn
+        ("right", "left", 25.0, False),
+        ("straight", "any", 25.0, True),
+        ("right", "any", 15.0, True),  # before the line
+    ],
+)
+def test_what_lies_round_the_corner_is_in_the_way_of_no_picture(turn, arrow, away, kept):
+    things = {"cones": [(0.0, away)]}, {"barriers": [(0.0, away, 0.0)]}
+    for there in things:
+        spec, frame = scene(light="red", heads=[head(1, arrow=arrow)], stop=20.0, **there)
+        frame["facts"]["turn"] = turn
+        visible = truth_of(spec, frame, camera_of(spec, frame))["visible"]
+        assert visible == dict.fromkeys(TASKS, True) | {"obstacles": kept, "speed": kept}
+
+
+@pytest.mark.parametrize(
+    ("more", "pixels", "told"),
+    [
+        ({}, None, False),
+        ({"cars": [car(kind="truck", x=3.5, y=8.0)]}, None, True),
+        ({"cars": [car(kind="bus", y=10.0)]}, None, False),
+        ({"cars": [car(y=8.0)]}, None, True),  # one sees past a car
+        ({"cars": []}, None, True),
+        ({"stop": 1.0}, None, True),  # the line lies below the picture
+        ({"light": "green"}, ("lamp_green", 1, 9), True),
+        ({"light": "green"}, ("lamp_green", 1, 8), False),
+        ({"crossing": 1, "crossing_m": 17.0}, ("zebra", 1, 20), True),
+        ({"junction_kind": "toll"}, None, True),  # its roof is higher than any truck
+    ],
+)
+def test_a_crossroad_of_which_a_truck_hides_all_is_not_told(more, pixels, told):
+    scene_of = {"light": "none", "stop": 15.0, "cars": [car(kind="truck", y=8.0)], **more}
+    spec, frame = scene(**scene_of)
+    ids = drawn(spec, frame)
+    ids[ids // 1000 == CLASSES["head"]] = 0
+    if pixels:
+        name, instance, count = pixels
+        ids[0, :count] = CLASSES[name] * 1000 + instance
+    got = truth_of(spec, frame, camera_of(spec, frame), ids)
+    assert got["label"]["crossroad"] == "yes"
+    assert got["visible"]["crossroad"] == told
 
 
 def two_lights(left):

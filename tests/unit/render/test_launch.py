@@ -25,6 +25,9 @@ STAND_IN = """
             print(json.dumps({"event": "failed", "why": os.environ.get("PYTHONPATH", "clean")}), flush=True)
             continue
         for index in order["frames"]:
+            if order["spec"] == "half" and index == 2 and not os.path.exists(order["out"]):
+                open(order["out"], "w").close()
+                os._exit(9)
             print(json.dumps({"event": "frame", "index": index, "pid": os.getpid()}), flush=True)
         if order["spec"] == "last":
             os.close(0)
@@ -81,6 +84,12 @@ def test_a_scene_that_crashes_twice_is_given_up_and_the_others_go_on(go):
 def test_one_crash_is_forgiven(go):
     frames, failed = go(["once"])
     assert len(frames) == 3
+    assert failed == []
+
+
+def test_what_was_drawn_before_a_crash_is_not_drawn_again(go):
+    frames, failed = go(["half"])
+    assert [f[:2] for f in frames] == [("half", k) for k in range(3)]
     assert failed == []
 
 

@@ -1,6 +1,8 @@
 """The case and the light of a frame: drawn by their shares, and found in the traffic as they were drawn."""
 
+import gc
 import random
+import weakref
 from collections import Counter
 
 import pytest
@@ -131,11 +133,27 @@ def test_a_lane_whose_ways_show_two_colours_or_two_arrows_is_ambiguous():
 def test_ambiguous_moments_are_left_out(run, monkeypatch):
     from edgekit.render import moments
 
-    moments._moments.cache_clear()
+    run.kept.clear()
     monkeypatch.setattr(moments, "ambiguous", lambda layout, step, link, lane: True)
     with pytest.raises(UserError, match="approach with the light red"):
         find([Asked("approach", "red")], [run], Ego(), ("car",))
-    moments._moments.cache_clear()
+    run.kept.clear()
+
+
+def test_a_run_that_is_let_go_takes_what_was_found_in_it_along():
+    from edgekit.render import networks
+
+    cfg = build(RenderConfig, {"demand": {"duration_s": 60}, "frames_per_scene": 3}, "test")
+    run = run_of(cfg, "crossroads", "dev", 3)
+    for _ in range(2):
+        find_window(cfg, [run], ("car",), random.Random(1))
+        find([Asked("clear", None), Asked("approach", "red")], [run], cfg.ego, ("car",))
+    assert len(run.kept) == 2  # sought once each
+    gone = weakref.ref(run)
+    networks._run.cache_clear()
+    del run
+    gc.collect()
+    assert gone() is None
 
 
 def test_colours_of_letters():

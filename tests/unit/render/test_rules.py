@@ -16,6 +16,9 @@ TABLE = [
     (Facts(60, weather="rain"), "50", ["poor_sight"]),
     (Facts(40, time="night"), "30", ["poor_sight"]),
     (Facts(60, time="night", weather="rain"), "50", ["poor_sight"]),  # once, not twice
+    (Facts(15, weather="rain"), "10", ["poor_sight"]),
+    (Facts(10, time="night"), "10", ["poor_sight"]),  # the road is open: nobody need stand
+    (Facts(5, time="night"), "5", ["poor_sight"]),
     (Facts(60, time="dusk"), "60", []),
     (Facts(60, weather="cloudy", time="low_sun"), "60", []),
     (Facts(60, weather="fog", visibility_m=50), "50", ["poor_sight"]),

@@ -290,6 +290,16 @@ def test_more_things_than_an_id_can_tell_are_refused(monkeypatch):
     assert "demand" in caught.value.do
 
 
+@pytest.mark.parametrize(
+    ("ids", "what"), [(4, "4 zebra crossings"), (24, "24 speed signs"), (30, "parked cars")]
+)
+def test_a_network_of_more_than_an_id_can_tell_is_refused(monkeypatch, ids, what):
+    monkeypatch.setattr(fleet, "INSTANCES", ids)
+    with pytest.raises(UserError, match=what) as caught:
+        sample_scene(config(), 1)
+    assert "smaller network" in caught.value.do
+
+
 def test_frames_between_the_steps_are_refused():
     with pytest.raises(UserError, match="do not fall on the steps"):
         sample_scene(config(mode="drive", fps=30), 1)

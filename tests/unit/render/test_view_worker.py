@@ -152,6 +152,7 @@ def draw(folder, spec, frames=None):
         "spec": str(folder / f"{spec['scene']}.json"),
         "out": str(folder),
         "frames": frames or list(range(len(spec["frames"]))),
+        "models": str(folder / "models"),
     }
 
 
@@ -176,10 +177,9 @@ def shots(tmp_path_factory):
         for frame in spec["frames"]:
             frame["stem"] = frame["stem"].replace("car", spec["scene"])
     scenes = {**SCENES, "alone": alone, "bare": bare}
-    (folder / OWN["path"]).write_text(WEDGE)
+    (folder / "models").mkdir()
+    (folder / "models" / OWN["path"]).write_text(WEDGE)
     for name, spec in scenes.items():
-        for asset in spec["assets"]:
-            asset["path"] = str(folder / Path(asset["path"]).name)
         (folder / f"{name}.json").write_text(json.dumps(spec))
     some = {"alone": [1], "bare": [0]}
     lines = work(folder, [draw(folder, spec, some.get(name)) for name, spec in scenes.items()])

@@ -11,7 +11,7 @@ from edgekit.dataset import DatasetWriter, Sample, TaskMark, open_dataset
 from edgekit.drives import DriveInfo, Telemetry, write_drive
 from edgekit.view import view
 from edgekit.view.caption import DIM, GREY, LIGHTS, PAPER, font, lines_of
-from edgekit.view.pick import pick, spread
+from edgekit.view.pick import pick, say, spread
 from edgekit.view.sheet import GAP, rows_of
 from edgekit.view.tile import WIDTH, dataset_tiles
 
@@ -282,3 +282,23 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path, dataset):
     (tmp_path / "v.png").write_text("")
     with pytest.raises(UserError, match="a file is there"):
         view(str(dataset), tmp_path / "v.png")
+
+
+def test_frames_that_only_the_dataset_has_are_shown_though_its_drives_are_shorter(tmp_path, capsys):
+    folder = write_dataset(tmp_path / "run", ["train"] * 8)
+    drive(folder / "drives" / "d")  # 4 frames
+    (sheet,) = view(str(folder), tmp_path / "out", None, 2, start=6)
+    said = capsys.readouterr().err
+    assert sheet.suffix == ".png" and "2 of 8 frames, 6 to 7" in said
+    assert "d: 4 frames, none from number 6 on" in said
+    with pytest.raises(UserError, match="--from 6") as caught:  # of a drive alone it is a mistake
+        view(str(folder / "drives" / "d"), tmp_path / "out", None, 2, start=6)
+    assert "0 to 3" in caught.value.do
+
+
+def test_how_to_see_the_others_is_told_where_it_would_help(capsys):
+    told = {}
+    for start, chosen in ((None, [0, 4, 8]), (2, [2, 3]), (6, [6, 7, 8])):
+        say("d", chosen, 9, start)
+        told[start] = "--all" in capsys.readouterr().err
+    assert told == {None: True, 2: True, 6: False}
