@@ -121,7 +121,10 @@ def build(kind: type[C], raw: dict[str, Any], where: str) -> C:
         return kind(**raw)
     except ValidationError as error:
         first, *more = error.errors()
-        key, why = ".".join(str(p) for p in first["loc"] if p != "[key]"), first["msg"].removeprefix("Value error, ")
+        key, why = (
+            ".".join(str(p) for p in first["loc"] if p != "[key]"),
+            first["msg"].removeprefix("Value error, "),
+        )
         what, do = (
             f"{key} is not valid",
             f"write {key}=[…]" if first["type"] == "list_type" else f"change {key}",
