@@ -1,0 +1,62 @@
+"""DiffFit's keys: where the scales γ stand, how deep they go, and what is unfrozen beside them."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from edgekit.generators.adapters.method import Method
+
+# block         outputs of attention and feed-forward before their residual sum (Algorithm 1)
+# qkv, proj     outputs of attention's query, key and value linears, and of its output linear (Algorithm 3)
+# ff            output of the feed-forward's first linear: not in the paper
+# final_linear  the layer that gives the noise; final_adaln: the modulation before it
+# patch, time   patch embedding, time embedding: tried in the paper's Table 4c, not kept
+GammaSite = Literal["block", "qkv", "proj", "ff", "final_linear", "final_adaln", "patch", "time"]
+
+
+class DiffFit(Method):
+    """Trains every bias, affine norms, the label table and scales γ on the outputs of chosen layers.
+
+    depth: how many blocks carry γ, counted from ``side`` (first = nearest the input); None is half of them,
+    as in the paper (14 of 28).
+    norms: weights of affine layer norms (the paper's; a DiT has none), or of group and RMS norms too.
+    table: false where labels stay (the paper's ImageNet-512 run); labels: new class names, for which the
+    table is rebuilt; empty keeps the base's.
+    caption_projection: what a PixArt or an SD3 has in the table's place; millions of parameters in real ones.
+    scale_shift: PixArt's tables of that name, biases in all but name.
+    latent_size: (height, width) to tune at, with position codes squeezed into the range that the base knows
+    (scaled) or going on beyond it (extended).
+    lr_scale: times the recipe's learning rate. The paper's rate is 1e-3, ten times that of full
+    fine-tuning (Table 4d).
+    """
+
+    attaches: ClassVar[str] = "edgekit.generators.adapters.difffit.attach:attach"
+
+    kind: Literal["difffit"] = "difffit"
+    gammas: list[GammaSite] = ["block", "qkv", "proj", "final_linear"]
+    depth: int | None = Field(None, ge=0)
+    side: Literal["first", "last"] = "first"
+    biases: bool = True
+    norms: Literal["none", "layer", "all"] = "layer"
+    table: bool = True
+    labels: list[str] = []
+    caption_projection: bool = False
+    scale_shift: bool = False
+    latent_size: tuple[int, int] | None = None
+    position: Literal["scaled", "extended"] = "scaled"
+    lr_scale: float = Field(1.0, gt=0)
+
+    @field_validator("gammas", "labels")
+    @classmethod
+    def _once(cls, values: list[str]) -> list[str]:
+        if twice := sorted({value for value in values if values.count(value) > 1}):
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return values
+
+    @model_validator(mode="after")
+    def _learns_its_labels(self) -> DiffFit:
+        if self.labels and not self.table:
+            raise ValueError("table=false with new labels: their rows would stay random")
+        return self
