@@ -1,0 +1,61 @@
+"""CA-LoRA's keys: which concept, how it is measured, which heads are chosen, how they are tuned. Light."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from edgekit.generators.adapters.method import Method
+
+# awareness     the paper: heads ranked by how the concept's gradient compares to the denoising one
+# unnormalised  by the concept's gradient alone; random: drawn
+# q k v out     every head of one kind of projection (Table 3); all: LoRA on all of attention
+# block layer integrated   whole transformer blocks, attention modules, projections, ranked as heads are (Table 6)
+Strategy = Literal[
+    "awareness", "unnormalised", "random", "q", "k", "v", "out", "all", "block", "layer", "integrated"
+]
+NEEDS_SCORES = ("awareness", "unnormalised", "block", "layer", "integrated")
+
+
+class CaLora(Method):
+    """LoRA on the most concept-aware heads of attention's projections, chosen on the base before tuning.
+
+    concept: style (kept weather and layout, for a test domain like the training one) or viewpoint (for other
+    weather); prompt and altered: words of one's own instead. A base that is asked with labels knows no words:
+    there the first label stands for the prompt and the others for its alterations, unless they are given.
+    variants: how many alterations are used; images, steps, guidance: of the base's own pictures that are
+    scored; at: their noise as a share of the schedule (81 of 1000 steps; a flow's sigma).
+    share: of units (one head of one projection) that are tuned, or of blocks, layers and projections.
+    scores: an awareness.json of this base, instead of measuring again. units: the choice itself, which then
+    needs no scores; an adapter's own file holds it.
+    added: the text stream of an MM-DiT too. rank: of each adapted layer, shared by its chosen heads (the paper's
+    64 is a whole head of SDXL); alpha: None means rank. table, labels: see ``Lora``.
+    """
+
+    attaches: ClassVar[str] = "edgekit.generators.adapters.calora.attach:attach"
+
+    kind: Literal["calora"] = "calora"
+    concept: Literal["style", "viewpoint"] = "style"
+    prompt: str | None = None
+    altered: list[str] = []
+    variants: int = Field(3, ge=1)
+    images: int = Field(8, ge=1)
+    steps: int = Field(25, ge=1)
+    guidance: float = Field(5.0, ge=1)
+    at: float = Field(0.081, gt=0, lt=1)
+    select: Strategy = "awareness"
+    share: float = Field(0.02, gt=0, le=1)
+    scores: str | None = None
+    units: list[str] = []
+    added: bool = False
+    rank: int = Field(64, ge=1)
+    alpha: float | None = Field(None, gt=0)
+    table: bool = False
+    labels: list[str] = []
+
+    @model_validator(mode="after")
+    def _whole(self) -> CaLora:
+        if (self.prompt is None) != (not self.altered):
+            raise ValueError("prompt and altered go together: what is asked for, and its alterations")
+        return self

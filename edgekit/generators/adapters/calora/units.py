@@ -1,0 +1,98 @@
+"""The unit of CA-LoRA: one head of one attention projection, named ``<projection>.h<head>``.
+
+"Projection-wise" means this in the paper, not the whole linear layer, which is its ablation "integrated".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.core.errors import UserError
+from edgekit.generators.adapters.sites import ADDED_ATTENTION, ATTENTION, sites
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A linear layer of attention. axis: of its weight [out, in], along which heads lie: 0 for q, k, v (eq. 9),
+    1 for the output (eq. 8); role: as in sites.py, without "added_"."""
+
+    name: str
+    layer: nn.Linear
+    role: str
+    heads: int
+
+    @property
+    def axis(self) -> int:
+        return 1 if self.role == "out" else 0
+
+    @property
+    def head_width(self) -> int:
+        return self.layer.weight.shape[self.axis] // self.heads
+
+    @property
+    def units(self) -> list[str]:
+        return [f"{self.name}.h{head}" for head in range(self.heads)]
+
+    def index(self, heads: Iterable[int]) -> Tensor:
+        """Rows (q, k, v) or columns (out) of the weight that belong to ``heads``, ascending: [n] long."""
+        width = self.head_width
+        return torch.cat([torch.arange(width * head, width * (head + 1)) for head in sorted(heads)])
+
+    def mean_squares(self, gradient: Tensor) -> Tensor:
+        """[heads] float64: the mean square of the weight's gradient over the entries of each head."""
+        out, into = gradient.shape
+        square = gradient.float().square()
+        if self.axis == 0:
+            return square.reshape(self.heads, out // self.heads, into).double().mean((1, 2))
+        return square.reshape(out, self.heads, into // self.heads).double().mean((0, 2))
+
+
+def projections(denoiser: nn.Module, added: bool = False) -> list[Projection]:
+    """Every projection of every attention module; added: an MM-DiT's text stream too.
+
+    Raises UserError where heads do not divide a layer (fused projections among them).
+    """
+    found = []
+    for site in sites(denoiser, [*ATTENTION, *(ADDED_ATTENTION if added else ())]):
+        role = site.role.removeprefix("added_")
+        one = Projection(site.name, site.module, role, site.parent.heads)
+        if one.layer.weight.shape[one.axis] % one.heads:
+            raise UserError(
+                f"calora: {one.name} has no heads of equal width",
+                f"{one.layer.weight.shape[one.axis]} channels over {one.heads} heads",
+                "open the base anew, without fused projections",
+            )
+        found.append(one)
+    return found
+
+
+def group_of(unit: str, granularity: str) -> str:
+    """The projection (integrated), attention module (layer) or transformer block of a unit's name."""
+    projection = unit.rpartition(".h")[0]
+    if granularity == "integrated":
+        return projection
+    attention = projection.removesuffix(".0").rpartition(".")[0]
+    return attention if granularity == "layer" else attention.rpartition(".")[0]
+
+
+def chosen_heads(units: Iterable[str], found: list[Projection]) -> list[tuple[Projection, list[int]]]:
+    """(projection, its chosen heads ascending), in the order of ``found``.
+
+    Raises UserError for no unit at all, and for one that the denoiser does not have.
+    """
+    wanted = set(units)
+    place = {unit: (p, head) for p in found for head, unit in enumerate(p.units)}
+    if missing := sorted(wanted - place.keys()):
+        raise UserError(
+            f"calora: no head {missing[0]}",
+            f"{len(missing)} of {len(wanted)} chosen heads are not among the {len(place)} of this denoiser",
+            "choose on the base that is tuned (method.units, method.scores), or set method.added",
+        )
+    if not wanted:
+        raise UserError("calora: no head is chosen", f"of {len(place)}", "raise method.share")
+    heads = {p.name: [h for h, unit in enumerate(p.units) if unit in wanted] for p in found}
+    return [(p, heads[p.name]) for p in found if heads[p.name]]
