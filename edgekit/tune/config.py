@@ -127,4 +127,11 @@ class TuneConfig(Config):
     def plan(self) -> Plan:
         from edgekit.tune.plan import plan_tuning
 
-        return plan_tuning(self)
+        train, shown = self.train, self.report
+        guided = 2 if shown.guidance != 1 else 1
+        return plan_tuning(
+            base=self.base, nano=self.nano, method=self.method.kind, batch=train.batch,
+            passes=train.accumulate * train.steps, bf16=train.precision == "bf16",
+            checkpointing=train.gradient_checkpointing, threads=train.threads,
+            looks=2 * 10 * shown.frames + 2 * guided * shown.samples * shown.steps,
+        )  # fmt: skip

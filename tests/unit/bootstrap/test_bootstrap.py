@@ -109,8 +109,8 @@ def test_a_disk_that_fills_up_on_the_way_is_told_in_three_lines(monkeypatch, cap
     assert bootstrap.main() == 2
     what, why, do = capsys.readouterr().err.splitlines()
     assert "the disk is full: /there" in what and "no space" in why and "free some" in do
-    monkeypatch.setattr(bootstrap, "setup", lambda: fails(errno.EACCES))
-    with pytest.raises(PermissionError):
+    monkeypatch.setattr(bootstrap, "setup", lambda: fails(errno.EIO))
+    with pytest.raises(OSError, match="it failed"):
         bootstrap.main()
 
 

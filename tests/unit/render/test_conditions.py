@@ -129,7 +129,9 @@ def test_weather_changes_speed_and_visibility_and_nothing_else_of_a_label(seed, 
     def truths(word):
         asked = {"weather": {word: 1.0}, "time": {"day": 1.0}, "frames_per_scene": 3}
         spec = sample_scene(config(**asked), seed, town=False)
-        ids = ids_of({n * 1000 + k: 90 for n in CLASSES.values() for k in range(1, 7)})
+        ids = np.zeros((spec["image"]["height"], spec["image"]["width"]), np.uint16)
+        shown = ids_of({n * 1000 + k: 90 for n in CLASSES.values() for k in range(1, 7)})
+        ids.flat[: shown.size] = shown.flat
         return spec, [truth_of(spec, frame, camera_of(spec, frame), ids) for frame in spec["frames"]]
 
     (_, clear), (spec, other) = truths("clear"), truths(weather)
