@@ -47,9 +47,7 @@ def plan_tuning(
         )
     return Plan(
         memory_gb=round(memory, 1),
-        disk_gb=round(
-            (24 * trained + (4 * (cost.denoiser + cost.others) if nano else 0)) / 1e9 + 0.02, 2
-        ),
+        disk_gb=round((24 * trained + (4 * (cost.denoiser + cost.others) if nano else 0)) / 1e9 + 0.02, 2),
         minutes=round(flop / speed / 60 + 0.3, 1),
         notes=tuple(notes),
     )

@@ -254,7 +254,9 @@ def words(*tokens):
 
 # Open: with two pictures the ratios of units that hardly denoise are noisy, and one draw of three ranks two such
 # units above the planted head.
-NOISY = pytest.param(1, marks=pytest.mark.xfail(strict=True, reason="a noisy ratio outranks the planted head"))
+NOISY = pytest.param(
+    1, marks=pytest.mark.xfail(strict=True, reason="a noisy ratio outranks the planted head")
+)
 
 
 @pytest.mark.parametrize("seed", [0, NOISY, 2])
