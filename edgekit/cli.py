@@ -30,7 +30,7 @@ VERBS = {
     "prompts": "edits the prompts against measured failures, promotes what holds on a held-out split",
     "render": "draws labelled scenes: traffic, weather, night; the labels are exact",
     "tune": "fine-tunes a text-to-image model on a Dataset",
-    "generate": "paints frames, scores them, keeps the best, labels them",
+    "generate": "paints a Dataset of what is asked",
     "distill": "teaches a small VLM from a teacher and from Datasets",
     "quantize": "makes a Checkpoint's weights 4 bits wide (AWQ)",
     "export": "turns a Checkpoint into a Bundle for the vehicle, with a parity proof",

@@ -27,8 +27,8 @@ class Cost(NamedTuple):
         return self.denoiser > 1e8
 
 
-# By a mark in the name. FLOP at each model's own size: two a multiply-add of the linears and convolutions and of
-# attention, counted from the published configs.
+# By a mark in the name. FLOP at each model's own size, two a multiply-add: rough figures for a plan, which says
+# that they are estimates.
 PUBLISHED = {
     "dit-xl-2": Cost(675e6, 84e6, 237e9),
     "pixart": Cost(611e6, 4.85e9, 1.1e12),

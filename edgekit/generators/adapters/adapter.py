@@ -53,7 +53,7 @@ class Adapter:
         Raises UserError for labels on a base that is asked with text.
         """
         if labels and labels != getattr(self.generator.condition, "names", None):
-            from edgekit.generators.adapters.difffit.labels import relabel
+            from edgekit.generators.adapters.labels import relabel
 
             self._put_labels_back = relabel(self.generator, labels, seed=seed)
             wanted = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraModel
@@ -34,7 +36,7 @@ def target_sites(denoiser: nn.Module, config: Lora | AdaLora) -> list[Site]:
     return found
 
 
-class PeftAdapter(Adapter):
+class PeftAdapter(Adapter, ABC):
     """What LoRA and AdaLoRA share: low-rank tensors that a PEFT tuner puts beside chosen linear layers.
 
     A module that blocks share (a DiT's embeddings) is adapted once. In the file it stands under every name
@@ -64,8 +66,9 @@ class PeftAdapter(Adapter):
                 parameter.data = parameter.data.float()  # also on a bf16 base: updates are small
                 self.added[f"{site}.{tensor}"] = parameter
 
+    @abstractmethod
     def make_tuner(self) -> LoraModel:
-        raise NotImplementedError
+        """PEFT's tuner, injected into the denoiser under NAME."""
 
     def state(self) -> dict[str, Tensor]:
         return {filed: t.clone() for name, t in super().state().items() for filed in self._filed(name)}
@@ -87,9 +90,9 @@ class PeftAdapter(Adapter):
     def merge(self) -> None:
         self.tuner.merge_and_unload()
 
+    @abstractmethod
     def factors(self, site: str) -> tuple[Tensor, Tensor]:
         """A [r, in] and B [out, r] whose product the layer adds, up to a scale; AdaLoRA's Λ is inside A."""
-        raise NotImplementedError
 
     def changes_nothing(self) -> bool:
         if any(not torch.equal(p, self._originals[name]) for name, p in self.in_place.items()):

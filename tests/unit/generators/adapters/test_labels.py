@@ -6,7 +6,7 @@ import torch
 from edgekit.core.errors import UserError
 from edgekit.generators.adapters.adapter import attach
 from edgekit.generators.adapters.difffit.config import DiffFit
-from edgekit.generators.adapters.difffit.labels import rebuild_label_table, relabel
+from edgekit.generators.adapters.labels import rebuild_label_table, relabel
 from edgekit.generators.generator import Generator
 from tests.unit.generators.adapters.bases import LABELS, base, batch
 from tests.unit.generators.shapes import meta_denoiser
