@@ -9,12 +9,12 @@ import shapely
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon
 from shapely.ops import unary_union
 
+from edgekit.render.arms import extended
 from edgekit.render.paint import paint_of
-from edgekit.render.traffic.geometry import heading, length, offset, point_at
-from edgekit.render.traffic.layout import Lane, Layout
+from edgekit.render.traffic.geometry import length, offset, point_at
+from edgekit.render.traffic.layout import Layout
 
 GRID_M = 0.001  # areas meet in points of it, so that rounding a spec does not tear or cross them
-ARM_M = 120.0  # how far a road runs on where the Layout ends
 PAVEMENT_M, VERGE_M, KERB_M = 4.4, 1.6, 0.18
 SLAB_Z, KERB_Z = 0.15, 0.16
 ISLAND_M, ISLAND_LONG_M = 0.4, 12.0  # between toll lanes, around their stop lines
@@ -85,22 +85,6 @@ def _driven(layout: Layout):
             yield link.points, link.width_m
     for crossing in layout.crossings:
         yield crossing.points, crossing.width_m
-
-
-def extended(layout: Layout, lane: Lane) -> list[tuple[float, float]]:
-    """A lane's centre line, run on straight where it leaves the Layout or enters it."""
-    points = list(lane.points)
-    if lane.to_junction is None:
-        points.append(point_at(points, length(points) + ARM_M)[:2])
-    if lane.road not in _entered(layout):
-        (x, y), ahead = points[0], heading(point_at(points, 0.0)[2])
-        points.insert(0, (x - ARM_M * ahead[0], y - ARM_M * ahead[1]))
-    return points
-
-
-def _entered(layout: Layout) -> set[str]:
-    """Roads into which another road leads; a pavement goes with its road."""
-    return {layout.lane[link.to_lane].road for link in layout.links}
 
 
 def toll_gaps(layout: Layout) -> list[list[tuple[float, float]]]:

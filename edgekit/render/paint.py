@@ -7,6 +7,7 @@ from shapely import constrained_delaunay_triangles
 from shapely.geometry import Polygon
 from shapely.prepared import prep
 
+from edgekit.render.arms import extended
 from edgekit.render.traffic.geometry import Point as XY
 from edgekit.render.traffic.geometry import heading, length, offset, point_at, project
 from edgekit.render.traffic.layout import Lane, Layout
@@ -29,8 +30,6 @@ ARROWS["left"] = [[(-x, y) for x, y in piece][::-1] for piece in ARROWS["right"]
 
 def paint_of(layout: Layout, asphalt: Any, crossings: dict[str, int]) -> list[dict[str, Any]]:
     """A scene spec's ``paint``; nothing of it lies beside the asphalt, or inside a junction but zebras."""
-    from edgekit.render.ground import extended
-
     marks = _Marks(asphalt)
     roads: dict[str, list[Lane]] = {}
     for lane in layout.lanes:

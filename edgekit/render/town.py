@@ -13,7 +13,8 @@ from shapely.geometry import LineString, Point, Polygon
 from shapely.ops import unary_union
 from shapely.prepared import prep
 
-from edgekit.render.ground import ISLAND_LONG_M, TOLL_OPEN_M, extended, toll_gaps, tolls_of
+from edgekit.render.arms import extended
+from edgekit.render.ground import ISLAND_LONG_M, TOLL_OPEN_M, toll_gaps, tolls_of
 from edgekit.render.shapes import HEIGHT_M
 from edgekit.render.traffic.geometry import heading, length, point_at, wrap, yaw_between
 from edgekit.render.traffic.layout import Layout

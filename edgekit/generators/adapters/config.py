@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
-from edgekit.generators.adapters.method import Method
+from edgekit.generators.adapters.method import Labels, Method
 
 _HERE = "edgekit.generators.adapters"
 _NO_TOKENS = "its convolutions have no token sequence that a prompt token could join"
@@ -24,7 +24,7 @@ class Full(Method):
 
     kind: Literal["full"] = "full"
     attaches: ClassVar[str] = f"{_HERE}.full:attach"
-    labels: list[str] = []
+    labels: Labels = []
 
 
 class BitFit(Method):
@@ -37,7 +37,7 @@ class BitFit(Method):
     kind: Literal["bitfit"] = "bitfit"
     attaches: ClassVar[str] = f"{_HERE}.bitfit:attach"
     table: bool = True
-    labels: list[str] = []
+    labels: Labels = []
     scale_shift: bool = False
 
 
@@ -60,7 +60,7 @@ class Lora(Method):
     init: Literal["kaiming", "gaussian"] = "kaiming"
     dropout: float = Field(0.0, ge=0, lt=1)
     table: bool = False
-    labels: list[str] = []
+    labels: Labels = []
 
 
 class AdaLora(Method):
@@ -83,7 +83,7 @@ class AdaLora(Method):
     every: int = Field(10, ge=1)
     orthogonality: float = Field(0.5, ge=0)
     table: bool = False
-    labels: list[str] = []
+    labels: Labels = []
 
     @model_validator(mode="after")
     def _shrinks(self) -> AdaLora:
@@ -112,7 +112,7 @@ class Vpt(Method):
     depth: int = Field(5, ge=1)
     final: bool = True
     table: bool = True
-    labels: list[str] = []
+    labels: Labels = []
 
 
 class Bottleneck(Method):
@@ -128,7 +128,7 @@ class Bottleneck(Method):
     width: int = Field(64, ge=1)
     scale: float | None = None
     table: bool = True
-    labels: list[str] = []
+    labels: Labels = []
 
 
 _OWN_FILES = {  # each method's config class stands beside its code

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator
 
 from edgekit.core.recipe import Config
+
+
+def once(values: list[str]) -> list[str]:
+    """Raises ValueError for a name that stands there twice."""
+    if twice := sorted({value for value in values if values.count(value) > 1}):
+        raise ValueError(f"named twice: {', '.join(twice)}")
+    return values
+
+
+Labels = Annotated[list[str], AfterValidator(once)]  # class names of a label table; empty: the base's
 
 
 class Method(Config):

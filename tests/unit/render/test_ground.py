@@ -7,7 +7,8 @@ import pytest
 from shapely.geometry import LineString, Point, Polygon
 from shapely.ops import unary_union
 
-from edgekit.render.ground import extended, ground_of
+from edgekit.render.arms import extended
+from edgekit.render.ground import ground_of
 from edgekit.render.traffic.geometry import heading, length, point_at
 from tests.unit.render.streets import EVERY, layout_named
 

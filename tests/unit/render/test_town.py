@@ -13,7 +13,8 @@ from shapely import STRtree
 from shapely.geometry import LineString, Point, Polygon
 from shapely.ops import unary_union
 
-from edgekit.render.ground import extended, ground_of
+from edgekit.render.arms import extended
+from edgekit.render.ground import ground_of
 from edgekit.render.shapes import HEIGHT_M
 from edgekit.render.town import PAINT, SHOP, WALL, sample_town
 from edgekit.render.traffic.geometry import heading, length, point_at, project

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.generators.adapters.method import Method
+from edgekit.generators.adapters.method import Labels, Method
 
 # awareness     the paper: heads ranked by how the concept's gradient compares to the denoising one
 # unnormalised  by the concept's gradient alone; random: drawn
@@ -52,7 +52,7 @@ class CaLora(Method):
     rank: int = Field(64, ge=1)
     alpha: float | None = Field(None, gt=0)
     table: bool = False
-    labels: list[str] = []
+    labels: Labels = []
 
     @model_validator(mode="after")
     def _whole(self) -> CaLora:

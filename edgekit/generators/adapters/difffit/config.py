@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from edgekit.generators.adapters.method import Method
+from edgekit.generators.adapters.method import Labels, Method, once
 
 # block         outputs of attention and feed-forward before their residual sum (Algorithm 1)
 # qkv, proj     outputs of attention's query, key and value linears, and of its output linear (Algorithm 3)
@@ -35,25 +35,18 @@ class DiffFit(Method):
     attaches: ClassVar[str] = "edgekit.generators.adapters.difffit.attach:attach"
 
     kind: Literal["difffit"] = "difffit"
-    gammas: list[GammaSite] = ["block", "qkv", "proj", "final_linear"]
+    gammas: Annotated[list[GammaSite], AfterValidator(once)] = ["block", "qkv", "proj", "final_linear"]
     depth: int | None = Field(None, ge=0)
     side: Literal["first", "last"] = "first"
     biases: bool = True
     norms: Literal["none", "layer", "all"] = "layer"
     table: bool = True
-    labels: list[str] = []
+    labels: Labels = []
     caption_projection: bool = False
     scale_shift: bool = False
     latent_size: tuple[int, int] | None = None
     position: Literal["scaled", "extended"] = "scaled"
     lr_scale: float = Field(1.0, gt=0)
-
-    @field_validator("gammas", "labels")
-    @classmethod
-    def _once(cls, values: list[str]) -> list[str]:
-        if twice := sorted({value for value in values if values.count(value) > 1}):
-            raise ValueError(f"named twice: {', '.join(twice)}")
-        return values
 
     @model_validator(mode="after")
     def _learns_its_labels(self) -> DiffFit:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from edgekit.generators.adapters.method import Method
+from edgekit.generators.adapters.method import Labels, Method
 
 LabelStart = Literal["normal", "ssei", "random_rows", "zero", "kaiming", "xavier"]
 
@@ -37,16 +37,9 @@ class DriveDiTFit(Method):
     patch: bool = False
     depth: int | None = Field(None, ge=1)
     rope: Literal["off", "hidden", "head"] = "off"
-    labels: list[str] = []
+    labels: Labels = []
     label_start: LabelStart = "normal"
     table: Literal["trained", "frozen"] = "trained"
-
-    @field_validator("labels")
-    @classmethod
-    def _once(cls, values: list[str]) -> list[str]:
-        if twice := sorted({value for value in values if values.count(value) > 1}):
-            raise ValueError(f"named twice: {', '.join(twice)}")
-        return values
 
     @model_validator(mode="after")
     def _whole(self) -> DriveDiTFit:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from edgekit.generators.adapters.method import Method
+from edgekit.generators.adapters.method import Labels, Method
 
 
 class TimestepMaster(Method):
@@ -43,7 +43,7 @@ class TimestepMaster(Method):
     pool: Literal["token", "image"] = "token"
     router_share: float = Field(1.0, gt=0)
     table: bool = False
-    labels: list[str] = []
+    labels: Labels = []
 
     @field_validator("units", "labels")
     @classmethod

@@ -1,7 +1,5 @@
 """CA-LoRA's adapter: identity, confinement to chosen heads, sharing, files, folding, PEFT's masked twin."""
 
-import copy
-import functools
 import json
 import subprocess
 import sys
@@ -19,21 +17,10 @@ from edgekit.generators.adapters.calora.units import projections
 from edgekit.generators.adapters.files import load_adapter, save_adapter
 from tests.unit.generators.adapters import bases
 from tests.unit.generators.adapters.bases import ARCHS, batch, predicted
+from tests.unit.generators.adapters.bases import tiny as base
 
 torch.set_num_threads(1)
 RANDOM = CaLora(select="random", share=0.3, rank=4)
-
-
-@functools.cache
-def _built(arch):
-    small = dict(unet_layers=(1, 1), unet_widths=(16, 32, 32)) if arch == "unet" else dict(layers=2)
-    generator = bases.base(arch, 0, size=16 if arch == "unet" else 8, **small)
-    batch(generator)
-    return generator
-
-
-def base(arch="pixart"):
-    return copy.deepcopy(_built(arch))
 
 
 def moved(adapter):

@@ -1,8 +1,5 @@
 """Units, scores and choices: gradients known by hand, a planted concept, counts of SDXL, every strategy."""
 
-import copy
-import functools
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,22 +17,11 @@ from edgekit.generators.adapters.calora.units import Projection, chosen_heads, g
 from edgekit.generators.process import Betas, Flow, linear
 from tests.unit.generators.adapters import bases
 from tests.unit.generators.adapters.bases import ARCHS, batch, predicted
+from tests.unit.generators.adapters.bases import tiny as base
 from tests.unit.generators.shapes import meta_denoiser
 
 torch.set_num_threads(1)
 QUICK = CaLora(images=1, steps=2, guidance=1, variants=2, share=0.2, rank=4)
-
-
-@functools.cache
-def _built(arch):
-    small = dict(unet_layers=(1, 1), unet_widths=(16, 32, 32)) if arch == "unet" else dict(layers=2)
-    generator = bases.base(arch, 0, size=16 if arch == "unet" else 8, **small)
-    batch(generator)
-    return generator
-
-
-def base(arch="pixart"):
-    return copy.deepcopy(_built(arch))
 
 
 def scored(generator, altered=("night street",), t=81, seed=0, n=1):
