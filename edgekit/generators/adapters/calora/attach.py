@@ -11,8 +11,8 @@ from edgekit.generators.adapters.calora import head_lora
 from edgekit.generators.adapters.calora.awareness import Awareness, measure
 from edgekit.generators.adapters.calora.config import NEEDS_SCORES, CaLora
 from edgekit.generators.adapters.calora.select import select
-from edgekit.generators.adapters.calora.units import chosen_heads, projections
 from edgekit.generators.adapters.lora import PEFT_PREFIX
+from edgekit.generators.adapters.units import chosen_heads, projections
 from edgekit.generators.generator import Generator
 
 

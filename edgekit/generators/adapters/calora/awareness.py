@@ -16,7 +16,7 @@ from edgekit.core.files import read_json, write_json
 from edgekit.core.progress import bar
 from edgekit.generators.adapters.calora.concepts import concept_of
 from edgekit.generators.adapters.calora.config import CaLora
-from edgekit.generators.adapters.calora.units import Projection, group_of, projections
+from edgekit.generators.adapters.units import Projection, group_of, projections
 from edgekit.generators.conditions import Cond
 from edgekit.generators.generator import Generator
 from edgekit.generators.process import Betas

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.generators.adapters.calora.units import Projection
+from edgekit.generators.adapters.units import Projection
 
 NAME = "head_lora"  # of the module under the linear layer that it changes
 

@@ -9,7 +9,7 @@ import torch
 from edgekit.core.errors import UserError
 from edgekit.generators.adapters.calora.awareness import Awareness
 from edgekit.generators.adapters.calora.config import Strategy
-from edgekit.generators.adapters.calora.units import Projection, group_of
+from edgekit.generators.adapters.units import Projection, group_of
 
 
 def how_many(share: float, of: int) -> int:

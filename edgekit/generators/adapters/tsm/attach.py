@@ -16,6 +16,7 @@ from edgekit.generators.adapters.tsm.intervals import interval
 from edgekit.generators.adapters.tsm.layers import Experts, add_experts
 from edgekit.generators.adapters.tsm.router import Router
 from edgekit.generators.adapters.tsm.stages import TABLE, Stage, plan
+from edgekit.generators.adapters.units import Projection, chosen_heads, projections
 from edgekit.generators.generator import Generator
 from edgekit.generators.process import Betas
 
@@ -51,7 +52,11 @@ class TsmAdapter(Adapter):
                 "choose fewer intervals",
             )
         places = target_sites(generator.denoiser, config)
-        heads = None if config.units is None else heads_of(places, config.units)
+        heads = None
+        if config.units is not None:
+            names = {site.name for site in places}
+            found = [p for p in projections(generator.denoiser, config.added) if p.name in names]
+            heads = {p.name: (p, chosen) for p, chosen in chosen_heads(config.units, found)}
         self.train_table(config.table, config.labels, seed)
         self.clock = Clock()
         self._checkpointing = [
@@ -71,13 +76,15 @@ class TsmAdapter(Adapter):
         self.stages = [stage for stage in plan(config, self.T) if self.trained_in(stage)]
         self.begin(self.stages[0])
 
-    def _experts(self, site: Site, heads: list[int] | None, draw: torch.Generator) -> Experts:
+    def _experts(
+        self, site: Site, heads: tuple[Projection, list[int]] | None, draw: torch.Generator
+    ) -> Experts:
         config, layer = self.config, site.module
         rows = columns = None
-        if heads is not None and len(heads) < site.parent.heads:
-            width = layer.weight.shape[1 if site.role.endswith("out") else 0] // site.parent.heads
-            index = torch.cat([torch.arange(h * width, (h + 1) * width) for h in heads])
-            rows, columns = (None, index) if site.role.endswith("out") else (index, None)
+        if heads is not None and len(heads[1]) < heads[0].heads:
+            projection, chosen = heads
+            index = projection.index(chosen)
+            rows, columns = (None, index) if projection.axis == 1 else (index, None)
         router = None
         if config.gates:
             router = Router(
@@ -280,21 +287,6 @@ def target_sites(denoiser: nn.Module, config: TimestepMaster) -> list[Site]:
     if not found:
         raise UserError("tsm: nothing to adapt", f"no layer is one of {config.targets!r}", "choose others")
     return found
-
-
-def heads_of(places: list[Site], units: list[str]) -> dict[str, list[int]]:
-    """{layer: heads} of ``units``, "<layer>.h<head>". Raises UserError for one that is not among ``places``."""
-    known = {site.name: site for site in places if hasattr(site.parent, "heads")}
-    heads: dict[str, list[int]] = {}
-    for unit in units:
-        layer, _, head = unit.rpartition(".h")
-        if layer not in known or not head.isdecimal() or int(head) >= known[layer].parent.heads:
-            why = f"{layer} has heads 0 to {known[layer].parent.heads - 1}" if layer in known else (
-                f"no adapted projection has that name; {suggestion(layer, known)}"
-            )  # fmt: skip
-            raise UserError(f"tsm: no unit {unit!r}", why[:300], "name units as <layer>.h<head>")
-        heads.setdefault(layer, []).append(int(head))
-    return {layer: sorted(chosen) for layer, chosen in heads.items()}
 
 
 def attach(config: TimestepMaster, generator: Generator, seed: int) -> TsmAdapter:

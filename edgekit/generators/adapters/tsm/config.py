@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from edgekit.generators.adapters.method import Labels, Method
+from edgekit.generators.adapters.method import Labels, Method, once
 
 
 class TimestepMaster(Method):
@@ -37,20 +37,13 @@ class TimestepMaster(Method):
     alpha: float | None = Field(None, gt=0)
     targets: Literal["attention", "qv", "distillation"] = "attention"
     added: bool = False
-    units: list[str] | None = Field(None, min_length=1)
+    units: Annotated[list[str], AfterValidator(once), Field(min_length=1)] | None = None
     mixture: Literal["asymmetric", "symmetric", "moe"] = "asymmetric"
     gate: Literal["both", "feature", "time"] = "both"
     pool: Literal["token", "image"] = "token"
     router_share: float = Field(1.0, gt=0)
     table: bool = False
     labels: Labels = []
-
-    @field_validator("units", "labels")
-    @classmethod
-    def _once(cls, values: list[str] | None) -> list[str] | None:
-        if twice := sorted({value for value in values or [] if values.count(value) > 1}):
-            raise ValueError(f"named twice: {', '.join(twice)}")
-        return values
 
     @model_validator(mode="after")
     def _mixes(self) -> TimestepMaster:

@@ -13,8 +13,8 @@ from edgekit.core.errors import UserError
 from edgekit.generators.adapters.adapter import attach
 from edgekit.generators.adapters.calora.config import CaLora
 from edgekit.generators.adapters.calora.head_lora import confine
-from edgekit.generators.adapters.calora.units import projections
 from edgekit.generators.adapters.files import load_adapter, save_adapter
+from edgekit.generators.adapters.units import projections
 from tests.unit.generators.adapters import bases
 from tests.unit.generators.adapters.bases import ARCHS, batch, predicted
 from tests.unit.generators.adapters.bases import tiny as base

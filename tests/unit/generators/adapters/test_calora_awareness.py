@@ -13,7 +13,7 @@ from edgekit.generators.adapters.calora.awareness import Awareness, measure, sco
 from edgekit.generators.adapters.calora.concepts import ALTERED, PROMPT, concept_of, scene_prompt
 from edgekit.generators.adapters.calora.config import CaLora
 from edgekit.generators.adapters.calora.select import how_many, select
-from edgekit.generators.adapters.calora.units import Projection, chosen_heads, group_of, projections
+from edgekit.generators.adapters.units import Projection, chosen_heads, group_of, projections
 from edgekit.generators.process import Betas, Flow, linear
 from tests.unit.generators.adapters import bases
 from tests.unit.generators.adapters.bases import ARCHS, batch, predicted
@@ -321,7 +321,7 @@ def test_refusals():
     bad.scores[found[0].units[0]] = float("nan")
     with pytest.raises(UserError, match="is no number"):
         select("awareness", 0.1, found, bad)
-    with pytest.raises(UserError, match=r"no head x.to_q.h0"):
+    with pytest.raises(UserError, match="no unit 'x.to_q.h0'"):
         chosen_heads(["x.to_q.h0"], found)
     with pytest.raises(UserError, match="no heads of equal width"):
         attention = Attention(query_dim=4, heads=2, dim_head=2)

@@ -1,6 +1,6 @@
-"""The unit of CA-LoRA: one head of one attention projection, named ``<projection>.h<head>``.
+"""A unit: one head of one attention projection, named ``<projection>.h<head>``.
 
-"Projection-wise" means this in the paper, not the whole linear layer, which is its ablation "integrated".
+"Projection-wise" means this in the CA-LoRA paper, not the whole linear layer, which is its ablation "integrated".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edgekit.core.errors import UserError
+from edgekit.core.errors import UserError, suggestion
 from edgekit.generators.adapters.sites import ADDED_ATTENTION, ATTENTION, sites
 
 
@@ -62,7 +62,7 @@ def projections(denoiser: nn.Module, added: bool = False) -> list[Projection]:
         one = Projection(site.name, site.module, role, site.parent.heads)
         if one.layer.weight.shape[one.axis] % one.heads:
             raise UserError(
-                f"calora: {one.name} has no heads of equal width",
+                f"{one.name} has no heads of equal width",
                 f"{one.layer.weight.shape[one.axis]} channels over {one.heads} heads",
                 "open the base anew, without fused projections",
             )
@@ -87,12 +87,16 @@ def chosen_heads(units: Iterable[str], found: list[Projection]) -> list[tuple[Pr
     wanted = set(units)
     place = {unit: (p, head) for p in found for head, unit in enumerate(p.units)}
     if missing := sorted(wanted - place.keys()):
+        layers = {p.name: p for p in found}
+        layer = missing[0].rpartition(".h")[0]
+        why = f"{len(missing)} of {len(wanted)} chosen heads are not among the {len(place)} here; "
+        why += f"{layer} has heads 0 to {layers[layer].heads - 1}" if layer in layers else (
+            f"no adapted projection has that name; {suggestion(layer, layers)}"
+        )  # fmt: skip
         raise UserError(
-            f"calora: no head {missing[0]}",
-            f"{len(missing)} of {len(wanted)} chosen heads are not among the {len(place)} of this denoiser",
-            "choose on the base that is tuned (method.units, method.scores), or set method.added",
+            f"no unit {missing[0]!r}", why[:300], "choose <projection>.h<head> on the base that is tuned"
         )
     if not wanted:
-        raise UserError("calora: no head is chosen", f"of {len(place)}", "raise method.share")
+        raise UserError("no head is chosen", f"of {len(place)}", "raise method.share")
     heads = {p.name: [h for h, unit in enumerate(p.units) if unit in wanted] for p in found}
     return [(p, heads[p.name]) for p in found if heads[p.name]]
