@@ -35,8 +35,9 @@ test-slow: setup side-serve ## the tests that make test leaves out for their tim
 lint: setup ## ruff and the floors
 	@.venv/bin/ruff check . && .venv/bin/lint-imports
 
-assets: side-blender ## render, train and cut what ships in the package: about an hour and a half on two cores
+assets: side-blender ## render, train and cut what ships in the package: about two hours on two cores
 	@$(EDGEKIT) render nano --out runs/render/nano
+	@$(EDGEKIT) render nano-hard --out runs/render/nano-hard
 	@$(EDGEKIT) render nano-gate --out runs/render/nano-gate
 	@$(EDGEKIT) render nano-drives --out runs/render/nano-drives
 	@$(EDGEKIT) distill nano-teacher --out runs/distill/nano-teacher

@@ -20,8 +20,7 @@ from edgekit.core.alone import alone
 from edgekit.core.errors import EdgekitError, UserError, need_disk, suggestion
 from edgekit.core.guard import guarded
 from edgekit.core.inputs import given, how_to_make
-from edgekit.core.places import shipped
-from edgekit.core.recipe import Config, Plan, dump_recipe, find_recipe, load_recipe
+from edgekit.core.recipe import Config, Plan, dump_recipe, find_recipe, load_recipe, recipes_of
 from edgekit.core.run import Run, open_input, start
 
 # The road, in order. Learn one station and you know them all: verb = package = recipe folder.
@@ -117,7 +116,7 @@ def station(verb: str, rest: list[str]) -> None:
 def recipe_of(verb: str, name: str | None) -> Path:
     """The recipe's file. Raises UserError where none is named, or none is called so."""
     if name is None or ("=" in name and not Path(name).is_file()):
-        known = sorted(p.stem for p in (shipped("recipes") / verb).glob("*.yaml"))
+        known = recipes_of(verb)
         raise UserError(
             f"edgekit {verb}: no recipe is named",
             f"the first word, {name!r}, changes a key" if name else f"there are only options after {verb!r}",
@@ -233,7 +232,7 @@ def built(verb: str) -> bool:
 def describe(verb: str, kind: type[Config]) -> str:
     """A verb's recipes and its keys with types and defaults."""
     lines = [f"edgekit {verb}: {VERBS[verb]}", "", "recipes:"]
-    lines += [f"  {p.stem}" for p in sorted((shipped("recipes") / verb).glob("*.yaml"))] or ["  (none ships)"]
+    lines += [f"  {name}" for name in recipes_of(verb)] or ["  (none ships)"]
     lines += ["", "keys:"]
     for name, field in kind.model_fields.items():
         default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))

@@ -17,7 +17,7 @@ from edgekit.core.environments import WANTED, folder_of, python_of
 from edgekit.core.errors import EdgekitError
 from edgekit.core.inputs import missing
 from edgekit.core.places import shipped
-from edgekit.core.recipe import Plan, load_recipe
+from edgekit.core.recipe import Plan, find_recipe, load_recipe, recipes_of
 
 # What `edgekit road` uses of the main environment: extra -> modules.
 MAIN = {
@@ -120,14 +120,14 @@ def memory_gb() -> tuple[float, float]:
 def plans() -> dict[str, tuple[Plan, list[str]] | str]:
     """``verb/recipe`` -> (Plan, inputs that are missing) of every shipped recipe, or why it cannot be read."""
     found: dict[str, tuple[Plan, list[str]] | str] = {}
-    for path in sorted(shipped("recipes").glob("*/*.yaml")):
-        verb = path.parent.name
+    verbs = sorted(p.name for p in shipped("recipes").iterdir() if p.is_dir())
+    for verb, name in ((v, name) for v in verbs for name in recipes_of(v)):
         kind = getattr(importlib.import_module(f"edgekit.{verb}.config"), f"{verb.title()}Config")
         try:
-            config = load_recipe(kind, path)
-            found[f"{verb}/{path.stem}"] = config.plan(), missing(config)
+            config = load_recipe(kind, find_recipe(name, verb))
+            found[f"{verb}/{name}"] = config.plan(), missing(config)
         except EdgekitError as error:
-            found[f"{verb}/{path.stem}"] = f"{error.what}: {error.why}"
+            found[f"{verb}/{name}"] = f"{error.what}: {error.why}"
     return found
 
 

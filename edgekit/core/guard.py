@@ -19,7 +19,7 @@ EXTRAS = {
     "jinja2": "train", "huggingface_hub": "train", "llmcompressor": "quantize", "compressed_tensors": "quantize",
     "onnx": "export", "onnxscript": "export", "onnxruntime": "onnxruntime", "cv2": "opencv", "av": "video",
     "fastapi": "serve", "uvicorn": "serve", "openai": "openai", "diffusers": "diffusers", "ray": "ray",
-    "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "matplotlib": "test", "qwen_vl_utils": "qwen-vl-utils",
+    "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "matplotlib": "diffusers", "qwen_vl_utils": "qwen-vl-utils",
 }  # fmt: skip
 TERMINATED = 143  # the exit code of a process that SIGTERM ended
 SIDES = {"bpy": "blender", "libsumo": "blender", "vllm": "serve"}

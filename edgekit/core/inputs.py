@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit.core.errors import UserError
-from edgekit.core.places import PACKAGE, asset, shipped
-from edgekit.core.recipe import Config
+from edgekit.core.places import PACKAGE, asset
+from edgekit.core.recipe import Config, recipes_of
 from edgekit.core.run import find_input
 
 
@@ -45,8 +45,8 @@ def how_to_make(item: str) -> str:
     if len(parts) < where + 3 or not (PACKAGE / parts[where + 1] / "run.py").is_file():
         return "it is yours to bring: check the path, or name another"
     verb, name = parts[where + 1 : where + 3]
-    recipes = sorted(p.stem for p in (shipped("recipes") / verb).glob("*.yaml"))
-    recipe = name if name in recipes else "RECIPE"
+    recipes = recipes_of(verb)
+    recipe = {recipe.replace("/", "-"): recipe for recipe in recipes}.get(name, "RECIPE")
     out = Path(*parts[: where + 3])
-    hint = "" if recipe == name else f" (RECIPE: {', '.join(recipes) or 'your own'})"
+    hint = "" if recipe != "RECIPE" else f" (RECIPE: {', '.join(recipes) or 'your own'})"
     return f"edgekit {verb} {recipe} --out {out} makes it{hint}"

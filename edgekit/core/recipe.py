@@ -71,15 +71,21 @@ def find_recipe(name: str, verb: str) -> Path:
     parts = path.with_suffix(".yaml").parts
     if parts[0] == "recipes":
         parts = parts[1:]
-    for candidate in (shipped("recipes").joinpath(*parts), shipped("recipes") / verb / parts[-1]):
+    for candidate in (shipped("recipes").joinpath(*parts), (shipped("recipes") / verb).joinpath(*parts)):
         if candidate.is_file():
             return candidate
-    known = [p.stem for p in (shipped("recipes") / verb).glob("*.yaml")]
+    known = recipes_of(verb)
     raise UserError(
         f"edgekit {verb}: no recipe {name!r}",
         f"it is no file, and of the shipped ones: {suggestion(path.stem, known)}",
-        f"give a YAML file, or one of: {', '.join(sorted(known)) or 'none ships for this verb'}",
+        f"give a YAML file, or one of: {', '.join(known) or 'none ships for this verb'}",
     )
+
+
+def recipes_of(verb: str) -> list[str]:
+    """Names of the shipped recipes of a verb: lora, study/methods."""
+    home = shipped("recipes") / verb
+    return sorted(p.relative_to(home).with_suffix("").as_posix() for p in home.rglob("*.yaml"))
 
 
 def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -> C:
@@ -96,22 +102,27 @@ def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -
             raise UserError(
                 f"override {override!r} is not key=value", "there is no '='", "write train.steps=100"
             )
-        place = raw
-        *outer, last = key.split(".")
-        for part in outer:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
-                raise UserError(
-                    f"override {override!r}", f"{part!r} holds a value, not a group", "check the key"
-                )
         try:
-            place[last] = yaml.load(value, _Yaml)
+            change(raw, {key: yaml.load(value, _Yaml)}, "override")
         except yaml.YAMLError as error:
             raise UserError(
                 f"override {override!r}: its value is not YAML", str(error).replace("\n", " "),
                 "quote it, or mend the brackets",
             ) from None  # fmt: skip
     return build(kind, raw, " ".join([str(path), *(["with"] if overrides else []), *(overrides or [])])[:160])
+
+
+def change(raw: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:
+    """``raw`` with each ``key.sub: value`` put in, in place. Raises UserError for a key below a value."""
+    for key, value in changes.items():
+        place = raw
+        *outer, last = key.split(".")
+        for part in outer:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise UserError(f"{where}: {key!r}", f"{part!r} holds a value, not a group", "check the key")
+        place[last] = value
+    return raw
 
 
 def build(kind: type[C], raw: dict[str, Any], where: str) -> C:

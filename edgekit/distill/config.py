@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.core.errors import UserError
-from edgekit.core.recipe import Config, Plan, build
+from edgekit.core.recipe import Config, Plan, build, change
 from edgekit.distill.plan import plan_training
 from edgekit.models.nano import NanoConfig
 
@@ -137,19 +136,8 @@ class DistillConfig(Config):
     def arm(self, name: str, seed: int) -> DistillConfig:
         """The recipe of one training of the study. Raises UserError where the arm's changes are not valid."""
         raw = self.model_dump(mode="json") | {"study": None, "test_data": None, "seed": seed}
-        for key, value in self.study.arms[name].items():
-            place: Any = raw
-            *outer, last = key.split(".")
-            for part in outer:
-                place = place.setdefault(part, {})
-                if not isinstance(place, dict):
-                    raise UserError(
-                        f"study arm {name!r}: {key!r}",
-                        f"{part!r} holds a value, not a group",
-                        "check the key",
-                    )
-            place[last] = value
-        return build(DistillConfig, raw, f"study arm {name!r}")
+        where = f"study arm {name!r}"
+        return build(DistillConfig, change(raw, self.study.arms[name], where), where)
 
     def plan(self) -> Plan:
         study = self.study

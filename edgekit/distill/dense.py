@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from edgekit.core.contract import Contract
 
 # What the cells are asked for; names of the renderer's class table.
-TARGETS = ("lamp_red", "lamp_yellow", "lamp_green", "head", "cone", "barrier", "zebra", "marking")
+THINGS = ("lamp_red", "lamp_yellow", "lamp_green", "head", "cone", "barrier", "debris")
+TARGETS = (*THINGS, "zebra", "marking")
 
 
 def cells(
@@ -50,7 +51,7 @@ def crop(
     top = rng.integers(0, image.shape[0] - height + 1)
     left = rng.integers(0, image.shape[1] - width + 1)
     if ids is not None and classes is not None and rng.random() < 0.5:
-        present = [classes[n] for n in TARGETS[:6] if n in classes and (ids == classes[n]).any()]
+        present = [classes[n] for n in THINGS if n in classes and (ids == classes[n]).any()]
         if present:
             rows, columns = np.nonzero(ids == present[rng.integers(len(present))])
             k = rng.integers(len(rows))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from string import Formatter
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from edgekit.core.recipe import Config, Plan
+from edgekit.core.recipe import Config, Plan, build, change
 from edgekit.generators.adapters.config import AdapterMethod
 from edgekit.generators.config import NanoGenerator
+from edgekit.tune.study.config import Study
 
 WORDS = ("weather", "time", "tags")  # of a frame, that a template may name
 
@@ -95,13 +96,16 @@ class Report(Config):
 
 
 class TuneConfig(Config):
-    """A generator and Datasets in, an Adapter out; or, from ``nano``, a whole generator."""
+    """A generator and Datasets in, an Adapter out; or, from ``nano``, a whole generator.
+
+    With ``study`` it gives bases and comparisons of many such tunings instead (edgekit/tune/study).
+    """
 
     inputs: ClassVar[tuple[str, ...]] = ("base", "data", "adapter_from", "class_data")
 
     base: str | None = None
     nano: NanoGenerator | None = None
-    data: list[str] = Field(min_length=1)
+    data: list[str] = []
     adapter_from: str | None = None
     class_data: list[str] = []
     method: AdapterMethod
@@ -110,10 +114,15 @@ class TuneConfig(Config):
     objective: Objective = Field(default_factory=Objective)
     ssei: Ssei = Field(default_factory=Ssei)
     report: Report = Field(default_factory=Report)
+    study: Study | None = None
     seed: int = 0
 
     @model_validator(mode="after")
     def _whole(self) -> TuneConfig:
+        if self.study:
+            return self._whole_study()
+        if not self.data:
+            raise ValueError("data names no Dataset to learn from")
         if (self.base is None) == (self.nano is None):
             raise ValueError("name a base, or the sizes of a nano one: exactly one of the two")
         if self.nano and self.method.kind != "full":
@@ -124,14 +133,54 @@ class TuneConfig(Config):
             raise ValueError("adapter_from goes with a base; leave out nano")
         return self
 
+    def _whole_study(self) -> TuneConfig:
+        if self.study.kind == "bases":
+            if self.base or self.nano or self.data:
+                raise ValueError(
+                    "study.kind: bases draws its own data for study.nano; leave out base, nano, data"
+                )
+            return self
+        if self.nano or not self.base:
+            raise ValueError("study.kind: arms asks for base, a run of study.kind: bases, and for no nano")
+        if ("drives" in self.study.targets) != bool(self.data):
+            raise ValueError("study.targets: drives and data, its Datasets, go together")
+        for arm in self.study.arms:
+            self.inner(arm, data=["-"])
+        return self
+
+    def inner(self, arm: str | None, **changed: Any) -> TuneConfig:
+        """The recipe of one training of the study. Raises UserError where the arm's changes are not valid."""
+        raw = self.model_dump(mode="json") | {"study": None} | changed
+        of = f"study arm {arm!r}"
+        return build(TuneConfig, change(raw, self.study.arms[arm] if arm else {}, of), of)
+
     def plan(self) -> Plan:
         from edgekit.tune.plan import plan_tuning
 
-        train, shown = self.train, self.report
-        guided = 2 if shown.guidance != 1 else 1
-        return plan_tuning(
-            base=self.base, nano=self.nano, method=self.method.kind, batch=train.batch,
-            passes=train.accumulate * train.steps, bf16=train.precision == "bf16",
-            checkpointing=train.gradient_checkpointing, threads=train.threads,
-            looks=2 * 10 * shown.frames + 2 * guided * shown.samples * shown.steps,
-        )  # fmt: skip
+        train, shown, study = self.train, self.report, self.study
+        looks = 2 * 10 * shown.frames + 2 * (2 if shown.guidance != 1 else 1) * shown.samples * shown.steps
+        nanos, times, notes = [self.nano], 1, ()
+        if study and study.kind == "bases":
+            nanos = list(study.nano.values())
+        elif study:
+            nanos, times = (
+                [NanoGenerator()],
+                len(study.on) * len(study.targets) * len(study.arms) * len(study.seeds),
+            )
+            looks += 10 * study.held_out + study.samples * study.steps
+            notes = (f"a study: {times} trainings one after another, of a nano base's usual size",)
+        plans = [
+            plan_tuning(
+                base=None if study else self.base, nano=nano, method=self.method.kind, batch=train.batch,
+                passes=train.accumulate * train.steps, bf16=train.precision == "bf16",
+                checkpointing=train.gradient_checkpointing, threads=train.threads, looks=looks,
+            )
+            for nano in nanos
+        ]  # fmt: skip
+        largest = max(plans, key=lambda plan: plan.memory_gb)
+        return Plan(
+            largest.memory_gb,
+            round(times * sum(plan.disk_gb for plan in plans), 2),
+            round(times * sum(plan.minutes for plan in plans), 1),
+            (*notes, *largest.notes),
+        )

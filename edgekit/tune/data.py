@@ -13,11 +13,11 @@ from torch import Tensor
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_jsonl
 from edgekit.dataset import Dataset, Sample
+from edgekit.dataset.tags import words_of
 from edgekit.generators.adapters.driveditfit.mask import object_mask
 from edgekit.generators.generator import Generator
 from edgekit.tune.config import Condition, Objective
 
-WEATHERS, TIMES = ("cloudy", "rain", "fog", "snow"), ("low_sun", "dusk", "night")
 # A word that is wrong of the mirrored picture. Cautious: "right ahead" counts too.
 _SIDED = re.compile(r"\b(left|right)|[左右]", re.IGNORECASE)
 _CACHE_BYTES = 2 << 30
@@ -43,18 +43,13 @@ class Frame:
 
     def pixels(self, height: int, width: int, flip: bool = False) -> np.ndarray:
         """RGB uint8 (height, width, 3): squeezed, not cropped, so that a wide road keeps its sides."""
-        image = Image.fromarray(self.data.image(self.row)).resize((width, height), Image.Resampling.BICUBIC)
-        array = np.asarray(image)
+        array = squeezed(self.data.image(self.row), height, width)
         return (array[:, ::-1] if flip else array).copy()
 
 
-def words_of(tags: list[str]) -> dict[str, str]:
-    """What a template may name: a frame without a word for it is one of a clear day."""
-    return {
-        "weather": next((w for w in WEATHERS if w in tags), "clear"),
-        "time": next((t for t in TIMES if t in tags), "day").replace("_", " "),
-        "tags": ", ".join(tags),
-    }
+def squeezed(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """RGB uint8 of any size to (height, width, 3)."""
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def read_frames(

@@ -33,8 +33,13 @@ def tune(config: TuneConfig, run: Run) -> None:
     curves.jsonl, tune.json and samples.png to ``run.out``.
 
     Resumes from ``run.state``; the same recipe gives the same bytes at a fixed number of threads. Raises
-    UserError before the first step for data, labels, sizes or schedules that do not go together.
+    UserError before the first step for data, labels, sizes or schedules that do not go together. With ``study``
+    see edgekit/tune/study.
     """
+    if config.study:
+        from edgekit.tune.study.run import study  # the drawing of figures is slow to import
+
+        return study(config, run, tune)
     torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
     datasets = [open_dataset(i.out) for i in run.inputs["data"]]

@@ -11,18 +11,22 @@ from edgekit.cli import built, main
 from edgekit.core.recipe import dump_recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+
+def verb_of(path: Path) -> str:
+    return path.relative_to(ROOT / "recipes").parts[0]
 
 
 def config_of(path: Path):
-    verb = path.parent.name
+    verb = verb_of(path)
     return load_recipe(
         getattr(importlib.import_module(f"edgekit.{verb}.config"), f"{verb.title()}Config"), path
     )
 
 
 def test_every_station_ships_a_recipe():
-    verbs = {path.parent.name for path in RECIPES}
+    verbs = {verb_of(path) for path in RECIPES}
     assert {p.name for p in (ROOT / "edgekit").iterdir() if built(p.name)} == verbs
 
 
@@ -37,7 +41,7 @@ def test_a_recipe_is_short_and_previews(path, tmp_path, monkeypatch, capsys):
     again.write_text(dump_recipe(config))
     assert load_recipe(type(config), again) == config, "the resolved recipe must repeat the run"
     monkeypatch.chdir(tmp_path)
-    code = main([path.parent.name, str(path), "--dry-run"])
+    code = main([verb_of(path), str(path), "--dry-run"])
     shown = capsys.readouterr().out
     assert code == (2 if "MISSING" in shown else 0)
     assert "nothing was run" in shown and "memory" in shown
@@ -46,7 +50,7 @@ def test_a_recipe_is_short_and_previews(path, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_what_a_recipe_takes_from_the_package_is_there(path, monkeypatch, capsys):
-    main([path.parent.name, str(path), "--dry-run"])
+    main([verb_of(path), str(path), "--dry-run"])
     missing = [
         line for line in capsys.readouterr().out.splitlines() if "package:" in line and "MISSING" in line
     ]

@@ -1,0 +1,135 @@
+"""What some studies look at beside the error and the samples. Each gives columns of the table, and more to draw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edgekit.generators.adapters.adapter import Adapter
+from edgekit.generators.generator import Generator
+from edgekit.tune import report
+from edgekit.tune.config import Condition, Objective
+from edgekit.tune.data import Frame, Latents, read_frames
+
+if TYPE_CHECKING:
+    from edgekit.tune.study.measure import Measure
+
+Found = tuple[dict[str, float], dict[str, Any]]
+_SEED = 29
+
+
+@torch.no_grad()
+def squares(generator: Generator, latents: Latents, frames: list[Frame], low: float, high: float, null=False):
+    """(squared error of the noise or velocity [N, h, w], mean over channels; objects' masks [N, h, w] or None)
+    at times from ``low`` to ``high``; the same times and noise for the same frames. null: asked with nothing."""
+    process = generator.process
+    draw = torch.Generator().manual_seed(_SEED + int(low))
+    objective = Objective(object_weight=float(any(frame.boxes for frame in frames)))
+    x0, mask = latents.batch(frames, [False] * len(frames), objective)
+    t = process.sample_t(len(frames), draw, (low, high))
+    eps = torch.randn(x0.shape, generator=draw)
+    found = []
+    for at in range(0, len(frames), 32):
+        z, e, s = x0[at : at + 32], eps[at : at + 32], t[at : at + 32]
+        x_t = process.noise(z, e, s)
+        condition = generator.condition
+        cond = condition.null(len(z)) if null else condition.encode([f.asked for f in frames[at : at + 32]])
+        output = generator.predict(x_t, s, cond)[:, : z.shape[1]]
+        found.append((output - process.target(z, e, s)).square().mean(1))
+    return torch.cat(found), None if mask is None else mask[:, 0]
+
+
+def boxes(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+    """The error inside objects' boxes and outside, per tenth of the noise times."""
+    inside, outside = [], []
+    bounds = report.edges(generator)
+    for low, high in zip(bounds, bounds[1:], strict=False):
+        square, mask = squares(generator, latents, measure.frames, low, high)
+        inside.append(float((square * mask).sum() / mask.sum()))
+        outside.append(float((square * (1 - mask)).sum() / (1 - mask).sum()))
+    return {"loss_in_boxes": np.mean(inside), "loss_outside": np.mean(outside)}, {
+        "in_boxes_by_t": inside, "outside_by_t": outside
+    }  # fmt: skip
+
+
+def forgets(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+    """The error on what the base was trained on, asked with nothing: a new label table has no words for it."""
+    labels = measure.labels
+    frames = read_frames(measure.world, "dev", labels, Condition(label="{tags}"), Objective())
+    bounds = report.edges(generator)
+    by_t = [
+        float(squares(generator, latents, frames[:128], low, high, null=True)[0].mean())
+        for low, high in zip(bounds, bounds[1:], strict=False)
+    ]
+    return {"loss_on_source": np.mean(by_t)}, {}
+
+
+def experts(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+    """TimeStep Master: the error of each core expert on each interval (rows: experts), how alike their updates
+    are, and the mean gates. Nothing for other methods."""
+    if adapter.kind != "tsm" or adapter.config.mixture == "moe" or adapter.config.core == 1:
+        return {}, {}
+    n, frames = adapter.config.core, measure.frames[:128]
+    last = adapter.T
+    bounds = [round(i * last / n) for i in range(n + 1)]
+    matrix, updates = [], []
+    for i in range(n):
+        adapter.only(n, i)
+        matrix.append(
+            [
+                float(squares(generator, latents, frames, a, b)[0].mean())
+                for a, b in zip(bounds, bounds[1:], strict=False)
+            ]
+        )
+        updates.append(torch.cat([e.weight(n, i).flatten() for e in adapter.experts.values()]).float())
+    adapter.finish()
+    stack = torch.nn.functional.normalize(torch.stack(updates), dim=1)
+    table = np.array(matrix)
+    own = np.diag(table)
+    others = (table.sum(0) - own) / (n - 1)
+    wins = float(np.mean(table.argmin(0) == np.arange(n)))  # of intervals whose own expert errs least
+    return {"own_expert_best": wins, "own_against_others": float(np.mean(own / others))}, {
+        "matrix": matrix, "likeness": (stack @ stack.T).detach().tolist()
+    }  # fmt: skip
+
+
+def awareness(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+    """CA-LoRA: how the style's map of heads relates to the viewpoint's, by ratio and by raw gradient, and each to
+    itself on other pictures. Measured once a base, as it is a property of the base alone."""
+    return {}, measure.once("awareness", _maps)
+
+
+def _maps(measure: Measure) -> dict[str, Any]:
+    from scipy.stats import spearmanr
+
+    from edgekit.generators.adapters.calora.awareness import measure as scored
+    from edgekit.generators.adapters.calora.config import CaLora
+    from edgekit.generators.open import open_generator
+    from edgekit.tune.study.words import CONCEPTS
+
+    if measure.labels:
+        return {}
+    maps: dict[str, list[dict]] = {}
+    for concept, (prompt, altered) in CONCEPTS.items():
+        config = CaLora(
+            prompt=prompt, altered=list(altered), variants=len(altered), images=8, steps=20, guidance=3.0
+        )
+        maps[concept] = [scored(open_generator(measure.base), config, seed).to_json() for seed in (0, 1)]
+    units = list(maps["style"][0]["scores"])
+
+    def rank(a: dict, b: dict, key: str) -> float:
+        return round(float(spearmanr([a[key][u] for u in units], [b[key][u] for u in units])[0]), 4)
+
+    found = {}
+    for key, name in (("scores", "ratio"), ("concept_rms", "raw")):
+        found[name] = {
+            "style_against_viewpoint": rank(maps["style"][0], maps["viewpoint"][0], key),
+            "style_on_other_pictures": rank(*maps["style"], key),
+            "viewpoint_on_other_pictures": rank(*maps["viewpoint"], key),
+        }
+    return {"spearman": found, "scores": {c: maps[c][0]["scores"] for c in maps}}
+
+
+LOOKS = {"boxes": boxes, "forgets": forgets, "experts": experts, "awareness": awareness}
