@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgekit.generators.generator import Generator
 from edgekit.generators.objective import loss
-from edgekit.generators.process import Betas
+from edgekit.generators.process import Betas, Process
 from edgekit.generators.sampling import sample
 from edgekit.tune.config import Objective, Report
 from edgekit.tune.data import Frame, Latents
@@ -21,9 +21,8 @@ BINS = 10
 _CELL, _HEAD, _SIDE = 112, 46, 58  # pixels: a picture's least side, the words above, the words beside
 
 
-def edges(generator: Generator) -> list[int]:
+def edges(process: Process) -> list[int]:
     """BINS + 1 noise times that part all of them evenly."""
-    process = generator.process
     last = len(process) if isinstance(process, Betas) else 1000
     return [round(i * last / BINS) for i in range(BINS + 1)]
 
@@ -36,7 +35,7 @@ def loss_by_t(generator: Generator, latents: Latents, frames: Sequence[Frame], s
     """
     x0, _ = latents.batch(list(frames), [False] * len(frames), Objective())
     asked, found = [frame.asked for frame in frames], []
-    bounds = edges(generator)
+    bounds = edges(generator.process)
     for number, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
         draw = torch.Generator().manual_seed(1_000 * seed + number)
         t = generator.process.sample_t(len(frames), draw, (low, high))

@@ -89,7 +89,7 @@ def tune(config: TuneConfig, run: Run) -> None:
         if awareness := getattr(adapter, "awareness", None):  # CA-LoRA: the whole table that it chose from
             awareness.save(run.out / "adapter" / "awareness.json")
     write_jsonl(run.out / "curves.jsonl", curve)
-    bounds = report.edges(generator)
+    bounds = report.edges(generator.process)
     bins = zip(bounds, bounds[1:], before["loss"], after, strict=False)
     write_json(
         run.out / "tune.json",

@@ -16,9 +16,10 @@ from edgekit.generators.config import NanoGenerator
 Target = Literal["weather", "gain", "tunnel", "drives"]
 # boxes     the error inside objects' boxes and outside, per tenth of the noise times
 # forgets   the error on the world that the base was trained on
+# others    whether what was not tuned on is still painted as asked: for bases that are asked with text
 # experts   TimeStep Master: each expert's error on each interval, likeness of experts, gates
 # awareness CA-LoRA: the map of heads, its stability, raw against normalised
-Look = Literal["boxes", "forgets", "experts", "awareness"]
+Look = Literal["boxes", "forgets", "others", "experts", "awareness"]
 
 
 class Bases(Config):

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from edgekit.generators.adapters.adapter import Adapter
 from edgekit.generators.generator import Generator
+from edgekit.generators.process import Process, matched_t
 from edgekit.tune import report
-from edgekit.tune.config import Condition, Objective
+from edgekit.tune.config import Objective
 from edgekit.tune.data import Frame, Latents, read_frames
+from edgekit.tune.study.words import CONCEPTS, WORLD
+from edgekit.tune.study.world import STYLES, VIEWS, draw
 
 if TYPE_CHECKING:
     from edgekit.tune.study.measure import Measure
@@ -21,32 +25,47 @@ _SEED = 29
 
 
 @torch.no_grad()
-def squares(generator: Generator, latents: Latents, frames: list[Frame], low: float, high: float, null=False):
-    """(squared error of the noise or velocity [N, h, w], mean over channels; objects' masks [N, h, w] or None)
-    at times from ``low`` to ``high``; the same times and noise for the same frames. null: asked with nothing."""
-    process = generator.process
+def squares(
+    generator: Generator, latents: Latents, frames: list[Frame], reference: Process, low: float, high: float,
+    null: bool = False,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """(squared error of what the denoiser predicts, mean over channels [N, h, w]; the objects' masks [N, h, w]).
+
+    low, high: noise times of ``reference``, the base's process; under another schedule the generator is asked at
+    the t that is as noisy, as errors at equal t are not comparable. Times and noise follow from the frames'
+    number and ``low`` alone. null: asked with nothing.
+    """
+    process, condition = generator.process, generator.condition
     draw = torch.Generator().manual_seed(_SEED + int(low))
     objective = Objective(object_weight=float(any(frame.boxes for frame in frames)))
     x0, mask = latents.batch(frames, [False] * len(frames), objective)
-    t = process.sample_t(len(frames), draw, (low, high))
+    t = reference.sample_t(len(frames), draw, (low, high))
     eps = torch.randn(x0.shape, generator=draw)
+    if process != reference:
+        t = matched_t(t, reference, process).round().long()
     found = []
-    for at in range(0, len(frames), 32):
-        z, e, s = x0[at : at + 32], eps[at : at + 32], t[at : at + 32]
+    for at in range(0, len(frames), 64):
+        z, e, s = x0[at : at + 64], eps[at : at + 64], t[at : at + 64]
         x_t = process.noise(z, e, s)
-        condition = generator.condition
-        cond = condition.null(len(z)) if null else condition.encode([f.asked for f in frames[at : at + 32]])
+        cond = condition.null(len(z)) if null else condition.encode([f.asked for f in frames[at : at + 64]])
         output = generator.predict(x_t, s, cond)[:, : z.shape[1]]
         found.append((output - process.target(z, e, s)).square().mean(1))
     return torch.cat(found), None if mask is None else mask[:, 0]
 
 
+def by_time(
+    measure: Measure, generator: Generator, latents: Latents, frames: list[Frame], null: bool = False
+):
+    """(low, high, ``squares``) of each tenth of the base's noise times."""
+    bounds = report.edges(measure.process)
+    for low, high in zip(bounds, bounds[1:], strict=False):
+        yield low, high, squares(generator, latents, frames, measure.process, low, high, null)
+
+
 def boxes(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
     """The error inside objects' boxes and outside, per tenth of the noise times."""
     inside, outside = [], []
-    bounds = report.edges(generator)
-    for low, high in zip(bounds, bounds[1:], strict=False):
-        square, mask = squares(generator, latents, measure.frames, low, high)
+    for _, _, (square, mask) in by_time(measure, generator, latents, measure.frames):
         inside.append(float((square * mask).sum() / mask.sum()))
         outside.append(float((square * (1 - mask)).sum() / (1 - mask).sum()))
     return {"loss_in_boxes": np.mean(inside), "loss_outside": np.mean(outside)}, {
@@ -56,14 +75,22 @@ def boxes(measure: Measure, generator: Generator, adapter: Adapter, latents: Lat
 
 def forgets(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
     """The error on what the base was trained on, asked with nothing: a new label table has no words for it."""
-    labels = measure.labels
-    frames = read_frames(measure.world, "dev", labels, Condition(label="{tags}"), Objective())
-    bounds = report.edges(generator)
-    by_t = [
-        float(squares(generator, latents, frames[:128], low, high, null=True)[0].mean())
-        for low, high in zip(bounds, bounds[1:], strict=False)
-    ]
-    return {"loss_on_source": np.mean(by_t)}, {}
+    frames = read_frames(measure.world, "dev", measure.labels, WORLD, Objective())[:128]
+    found = [float(square.mean()) for _, _, (square, _) in by_time(measure, generator, latents, frames, True)]
+    return {"loss_on_source": np.mean(found)}, {}
+
+
+def others(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+    """What is asked for and was not tuned on: streets in the source's other styles, and other views. Whether the
+    samples show the style and the view that were asked for, by the scene classifier."""
+    pairs = [(style, view) for style in STYLES for view in ("street", "above")]
+    asked = [draw(style, view, i).caption for i, (style, view) in enumerate(pairs * 13)]  # 130
+    said = measure.net.predict(measure.paint(generator, asked).numpy())
+    want = {
+        "style": [STYLES.index(s) for s, _ in pairs * 13],
+        "view": [VIEWS.index(v) for _, v in pairs * 13],
+    }
+    return {f"others_{factor}": float(np.mean(said[factor] == want[factor])) for factor in want}, {}
 
 
 def experts(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
@@ -72,16 +99,13 @@ def experts(measure: Measure, generator: Generator, adapter: Adapter, latents: L
     if adapter.kind != "tsm" or adapter.config.mixture == "moe" or adapter.config.core == 1:
         return {}, {}
     n, frames = adapter.config.core, measure.frames[:128]
-    last = adapter.T
-    bounds = [round(i * last / n) for i in range(n + 1)]
+    bounds = [round(i * adapter.T / n) for i in range(n + 1)]
     matrix, updates = [], []
     for i in range(n):
         adapter.only(n, i)
+        spans = zip(bounds, bounds[1:], strict=False)
         matrix.append(
-            [
-                float(squares(generator, latents, frames, a, b)[0].mean())
-                for a, b in zip(bounds, bounds[1:], strict=False)
-            ]
+            [float(squares(generator, latents, frames, measure.process, *s)[0].mean()) for s in spans]
         )
         updates.append(torch.cat([e.weight(n, i).flatten() for e in adapter.experts.values()]).float())
     adapter.finish()
@@ -107,7 +131,6 @@ def _maps(measure: Measure) -> dict[str, Any]:
     from edgekit.generators.adapters.calora.awareness import measure as scored
     from edgekit.generators.adapters.calora.config import CaLora
     from edgekit.generators.open import open_generator
-    from edgekit.tune.study.words import CONCEPTS
 
     if measure.labels:
         return {}
@@ -132,4 +155,4 @@ def _maps(measure: Measure) -> dict[str, Any]:
     return {"spearman": found, "scores": {c: maps[c][0]["scores"] for c in maps}}
 
 
-LOOKS = {"boxes": boxes, "forgets": forgets, "experts": experts, "awareness": awareness}
+LOOKS = {"boxes": boxes, "forgets": forgets, "others": others, "experts": experts, "awareness": awareness}

@@ -24,16 +24,17 @@ from edgekit.generators.conditions import LabelCondition
 from edgekit.generators.generator import Generator
 from edgekit.generators.open import open_generator
 from edgekit.generators.quality.distance import frechet, kernel, precision_recall
-from edgekit.generators.quality.scenes import SceneNet, train_scene_net
+from edgekit.generators.quality.scenes import SceneNet, targets_of, train_scene_net
 from edgekit.generators.sampling import sample
-from edgekit.tune import report
-from edgekit.tune.config import Condition, Objective, TuneConfig
-from edgekit.tune.data import Frame, Latents, read_frames, squeezed, words_of
+from edgekit.tune.config import Objective, TuneConfig
+from edgekit.tune.data import Frame, Latents, read_frames, squeezed
 from edgekit.tune.study import looks
 from edgekit.tune.study.pictures import pictures
+from edgekit.tune.study.words import WORLD
 from edgekit.tune.study.world import STYLES, VIEWS
 
-NET_PICTURES = 4000  # of the toy world, that the scene classifier learns from
+NET_PICTURES, NET_STEPS = 4000, 400  # of the toy world, and of the scene classifier's training on them
+NET_SEED = 10_007  # of those pictures: none that the studies draw
 SEED = 17  # of all that is measured: the same for every arm and seed
 KEPT = 8  # samples that are kept for the figure
 
@@ -46,28 +47,24 @@ class Measure:
         self.drawn = target != "drives"
         torch.set_num_threads(config.train.threads)
         generator = open_generator(self.base)
-        condition = Condition(label="{tags}") if self.drawn else config.condition
+        self.process = generator.process
+        condition = WORLD if self.drawn else config.condition
+        objective = Objective(object_weight=float("boxes" in self.study.looks))
         self.labels = isinstance(generator.condition, LabelCondition)
-        by_split = {
-            split: read_frames(
-                datasets,
-                split,
-                self.labels,
-                condition,
-                Objective(object_weight=float("boxes" in self.study.looks)),
-            )
-            for split in ("train", "dev")
-        }
-        learned = {f.asked for f in by_split["train"]}
-        dev = [f for f in by_split["dev"] if not self.labels or f.asked in learned]
+        train, dev, test = (
+            read_frames(datasets, split, self.labels, condition, objective)
+            for split in ("train", "dev", "test")
+        )
+        learned = {frame.asked for frame in train}
+        dev = [frame for frame in [*dev, *test] if not self.labels or frame.asked in learned]
         if not dev:
-            raise UserError("study: nothing to measure on", "the dev splits hold 0 frames", "name other data")
-        step = max(1, len(dev) // self.study.held_out)
-        self.frames: list[Frame] = dev[::step][: self.study.held_out]
+            raise UserError("study: nothing to measure on", "the dev and test splits hold 0 frames", "name other data")
+        count = min(self.study.held_out, len(dev))
+        self.frames: list[Frame] = [dev[i * len(dev) // count] for i in range(count)]
         self.world = [open_dataset(run.input("base") / "world")] if "forgets" in self.study.looks else []
         side = tuple(s * generator.codec.factor for s in generator.size)
         self.real = np.stack([frame.pixels(*side) for frame in self.frames])
-        self.net = self._scene_net(by_split["train"], side)
+        self.net = self._scene_net(train, side)
         self.real_features = self.net.features(self.real).pooled
 
     def once(self, name: str, make: Callable[[Measure], dict]) -> dict[str, Any]:
@@ -83,9 +80,11 @@ class Measure:
         adapter = load_adapter(inner / "out" / "adapter", generator)
         tuned = read_json(inner / "out" / "tune.json")
         latents = Latents(generator)
-        by_t = report.loss_by_t(generator, latents, self.frames, SEED)
+        by_t = [
+            float(square.mean()) for _, _, (square, _) in looks.by_time(self, generator, latents, self.frames)
+        ]
         asked = [self.frames[i % len(self.frames)].asked for i in range(self.study.samples)]
-        painted = self._paint(generator, asked).numpy()
+        painted = self.paint(generator, asked).numpy()
         numbers = {
             "parameters": tuned["parameters"]["trainable"],
             "loss": float(np.mean(by_t)),
@@ -99,7 +98,7 @@ class Measure:
         np.savez_compressed(inner / "samples.npz", painted=painted[:KEPT], asked=np.array(asked[:KEPT]))
         return told | {"numbers": {key: round(float(value), 6) for key, value in numbers.items()}}
 
-    def _paint(self, generator: Generator, asked: list[str]) -> Tensor:
+    def paint(self, generator: Generator, asked: list[str]) -> Tensor:
         """uint8 [N, H, W, 3]; picture i begins with the noise of seed i in every arm."""
         study, done = self.study, []
         for at in range(0, len(asked), 64):
@@ -113,41 +112,37 @@ class Measure:
         precision, recall = precision_recall(real, fake)
         told = {"frechet": frechet(real, fake), "kid": kernel(real, fake, seed=SEED)[0],
                 "precision": precision, "recall": recall}  # fmt: skip
-        wanted = self._factors([self.frames[i % len(self.frames)] for i in range(len(asked))])
-        said = self.net.predict(painted)
-        for factor, classes in wanted.items():
-            told[f"right_{factor}"] = float(np.mean(np.asarray(said[factor]) == np.asarray(classes)))
-        return told
+        wanted = self._wanted([self.frames[i % len(self.frames)] for i in range(len(asked))])
+        return told | {f"right_{f}": share for f, share in self.net.accuracy(painted, wanted).items()}
 
     # --- the scene classifier: what stands in for a backbone ---
 
-    def _factors(self, frames: list[Frame]) -> dict[str, list[int]]:
+    def _wanted(self, frames: list[Frame]) -> dict[str, list[int]]:
+        """{factor: index of each frame's word}."""
         if self.drawn:
             tags = [frame.row.tags for frame in frames]
             return {"style": [STYLES.index(t[0]) for t in tags], "view": [VIEWS.index(t[1]) for t in tags]}
-        words = [words_of(frame.row.tags) for frame in frames]
-        return {key: [self.names[key].index(w[key]) for w in words] for key in ("weather", "time")}
+        return targets_of([frame.row.tags for frame in frames], self.names)[0]
 
     def _scene_net(self, train: list[Frame], side: tuple[int, int]) -> SceneNet:
         """Trained once a study, base and target, on pictures that no arm is measured on."""
         if self.drawn:
             self.names = {"style": list(STYLES), "view": list(VIEWS)}
-            images, targets = [], {"style": [], "view": []}
-            for of, count in (("source", NET_PICTURES), ("weather", NET_PICTURES // 4)):
-                for picture in pictures(of, count, seed=10_007):
-                    images.append(squeezed(picture.rgb, *side))
-                    targets["style"].append(STYLES.index(picture.style))
-                    targets["view"].append(VIEWS.index(picture.view))
+            drawn = [
+                *pictures("source", NET_PICTURES, NET_SEED),
+                *pictures("weather", NET_PICTURES // 4, NET_SEED),
+            ]
+            images = [squeezed(picture.rgb, *side) for picture in drawn]
+            targets = {
+                "style": [STYLES.index(picture.style) for picture in drawn],
+                "view": [VIEWS.index(picture.view) for picture in drawn],
+            }
         else:
-            seen = [words_of(frame.row.tags) for frame in [*train, *self.frames]]
-            self.names = {key: sorted({w[key] for w in seen}) for key in ("weather", "time")}
+            targets, self.names = targets_of([frame.row.tags for frame in train])
             images = [frame.pixels(*side) for frame in train]
-            targets = self._factors(train)
-        net = train_scene_net(np.stack(images), targets, self.names, seed=SEED)
-        right = net.predict(self.real)
-        wanted = self._factors(self.frames)
-        self.net_accuracy = {k: float(np.mean(np.asarray(right[k]) == np.asarray(wanted[k]))) for k in wanted}
-        told = ", ".join(f"{factor} {share:.2f}" for factor, share in self.net_accuracy.items())
+        net = train_scene_net(np.stack(images), targets, self.names, seed=SEED, steps=NET_STEPS)
+        right = net.accuracy(self.real, self._wanted(self.frames))
+        told = ", ".join(f"{factor} {share:.2f}" for factor, share in right.items())
         self.run.note(
             f"the scene classifier (a stand-in for Inception) is right on held-out pictures: {told}"
         )

@@ -26,6 +26,8 @@ COLUMNS: dict[str, tuple[str, int, bool | None]] = {
     "right_view": ("right view †", 3, False),
     "right_weather": ("right weather †", 3, False),
     "right_time": ("right time †", 3, False),
+    "others_style": ("others' style †", 3, False),
+    "others_view": ("others' view †", 3, False),
     "own_expert_best": ("own expert best", 2, None),
     "own_against_others": ("own / others' error", 3, None),
 }
@@ -62,6 +64,9 @@ def report(study: Arms, results: list[dict[str, Any]], run: Run) -> dict[str, An
             tables.append({"base": on, "target": target, **table})
             text += [f"## {on}, {target}", "", *_markdown(study, table), ""]
     seeds = f"{len(study.seeds)} seeds: mean ± half of the 95 % interval (Student's t); differences are paired by seed."
+    seeds += (
+        " They cover the training's chance, not the choice of the held-out pictures, which all arms share."
+    )
     text += [seeds if len(study.seeds) > 2 else f"{len(study.seeds)} seed(s): no claim.", "", _STAND_IN, ""]
     text += [f"Note: {note}" for note in sorted(set(run.notes))]
     text += ["", "Nano ordering on a toy world; no evidence about full-size models.", ""]

@@ -14,15 +14,15 @@ from typing import Any
 from edgekit.core.errors import UserError, suggestion
 from edgekit.core.files import read_json, write_json, write_text
 from edgekit.core.run import Run, open_input, start
-from edgekit.dataset import open_dataset
+from edgekit.dataset import Dataset, open_dataset
 from edgekit.generators.adapters.adapter import supports
-from edgekit.tune.config import Condition, TuneConfig
+from edgekit.tune.config import TuneConfig
 from edgekit.tune.study.figures import draw_figures
 from edgekit.tune.study.measure import Measure
 from edgekit.tune.study.pictures import write_world
 from edgekit.tune.study.report import report
+from edgekit.tune.study.words import WORLD
 
-WORLD = Condition(label="{tags}")  # of the drawn world: labels are its factors, captions its descriptions
 Tune = Callable[[TuneConfig, Run], None]
 
 
@@ -75,7 +75,7 @@ def compare(config: TuneConfig, run: Run, tune: Tune) -> None:
                     inner = _inner(config, run.path / "arms" / name, tune, arm=arm, **changed)
                     place = inner / "measured.json"
                     if not place.is_file():
-                        measure = measure or Measure(config, run, on, target, [open_dataset(open_input(d).out) for d in data])
+                        measure = measure or Measure(config, run, on, target, _opened(data))
                         write_json(place, measure(inner, name))
                     results.append(
                         {"base": on, "target": target, "arm": arm, "seed": seed, "measured": read_json(place)}
@@ -118,3 +118,7 @@ def _data(config: TuneConfig, run: Run, target: str) -> list[str]:
     if not (place / "truth.jsonl").is_file():
         write_world(place, target, config.study.pictures, config.study.held_out, config.seed)
     return [str(place)]
+
+
+def _opened(data: list[str]) -> list[Dataset]:
+    return [open_dataset(open_input(name).out) for name in data]

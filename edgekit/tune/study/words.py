@@ -1,4 +1,8 @@
-"""The drawn world's words for CA-LoRA: a prompt, and its alterations in style and in viewpoint. Light."""
+"""The drawn world's words: how it is asked for, and for CA-LoRA a prompt with its alterations. Light."""
+
+from edgekit.tune.config import Condition
+
+WORLD = Condition(label="{tags}")  # labels are its factors, captions its descriptions
 
 PROMPT = "a sunny street seen from a car"
 CONCEPTS = {

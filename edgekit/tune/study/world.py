@@ -70,7 +70,7 @@ def draw(style: str, view: str, seed: int | list[int]) -> Picture:
     boxes = tuple(
         (name, *(float(np.clip(v, 0, SIZE)) for v in box))
         for name, *box in canvas.boxes
-        if min(box[2], SIZE) - max(box[0], 0) >= 1 and min(box[3], SIZE) - max(box[1], 0) >= 1
+        if (mask[_inside(box)] == CLASSES.index(name)).any()
     )
     return Picture(
         np.clip(rgb, 0, 255).round().astype(np.uint8),
@@ -80,6 +80,12 @@ def draw(style: str, view: str, seed: int | list[int]) -> Picture:
         "street" if view == "tunnel" else view,
         thing,
     )
+
+
+def _inside(box: list[float]) -> tuple[slice, slice]:
+    """The pixels that a box touches, a drawn edge's rounding included."""
+    x0, y0, x1, y1 = box
+    return np.s_[max(int(y0), 0) : max(int(y1) + 2, 0), max(int(x0), 0) : max(int(x1) + 2, 0)]
 
 
 class _Canvas:
