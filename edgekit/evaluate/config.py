@@ -1,4 +1,4 @@
-"""EvaluateConfig: which model, which Dataset, and the gates it must pass."""
+"""EvaluateConfig: which model or which painted pictures, which Dataset, and the gates a model must pass."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from edgekit.core.recipe import Config, Plan
 from edgekit.engine.endpoint import Endpoint
+from edgekit.generators.quality.config import FeatureConfig, Scenes
 
 
 class Gate(Config):
@@ -31,14 +32,20 @@ class Gate(Config):
 
 
 class EvaluateConfig(Config):
-    """A model and a Dataset in; metrics.json, predictions.jsonl, timing.json and report.html out."""
+    """A model and a Dataset in; metrics.json, predictions.jsonl, timing.json and report.html out.
 
-    inputs: ClassVar[tuple[str, ...]] = ("model", "dataset")
+    Or painted pictures, ``images``, which ``features`` compare with the Dataset's: then metrics.json and
+    report.html. Of the keys below, frames (of either side), batch, resamples, report_frames and seed count.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("model", "dataset", "images", "feature_files")
 
     model: str | None = None  # a Checkpoint or a Bundle
     kind: Literal["auto", "torch", "bundle", "endpoint"] = "auto"
     endpoint: Endpoint | None = None  # instead of a directory: an OpenAI-compatible port
-    dataset: str
+    images: str | None = None  # instead of a model: a Dataset of edgekit generate, or a folder of pictures
+    features: list[FeatureConfig] = Field(default_factory=lambda: [Scenes()], min_length=1)  # of images
+    dataset: str  # with images: the real ones
     split: Literal["train", "dev", "test"] = "test"
     frames: int | None = Field(None, ge=1)  # at most so many, spread evenly over the split
     batch: int = Field(8, ge=1, le=1024)
@@ -52,15 +59,41 @@ class EvaluateConfig(Config):
 
     @model_validator(mode="after")
     def _one_model(self) -> EvaluateConfig:
-        if bool(self.model) == bool(self.endpoint):
-            raise ValueError("name one of model (a directory) and endpoint (a port)")
+        if [bool(self.model), bool(self.endpoint), bool(self.images)].count(True) != 1:
+            raise ValueError(
+                "name one of model (a directory), endpoint (a port) and images (painted pictures): exactly one"
+            )
+        if self.images and self.gate:
+            raise ValueError(
+                "gate does not go with images: distances between clouds of pictures depend on how many there "
+                "are and on the features' network, so that no stated limit would hold; leave gate out"
+            )
+        if self.images and self.kind != "auto":
+            raise ValueError(f"kind: {self.kind} is of a model, and images are to be evaluated")
         if (self.kind == "endpoint") != bool(self.endpoint) and self.kind != "auto":
             raise ValueError(f"kind: {self.kind} does not go with {'endpoint' if self.endpoint else 'model'}")
         if self.gate and self.gate.wants_controls and not self.shuffles:
             raise ValueError("gate.control_margin and gate.sight ask for controls: set shuffles ≥ 1")
         return self
 
-    def plan(self) -> Plan:
-        from edgekit.evaluate.plan import plan_evaluation
+    @property
+    def feature_files(self) -> list[str]:
+        """What ``features`` read, in their order: an input, so that its digest is recorded."""
+        if not self.images:
+            return []
+        return [place for feature in self.features for place in places_of(feature)]
 
+    def plan(self) -> Plan:
+        from edgekit.evaluate.plan import plan_evaluation, plan_images
+
+        if self.images:
+            steps = sum(f.steps for f in self.features if f.kind == "scenes")
+            return plan_images([f.kind for f in self.features], self.frames, self.batch, steps)
         return plan_evaluation(self.model, self.frames, self.batch)
+
+
+def places_of(feature: FeatureConfig) -> list[str]:
+    """Files and folders that an extractor is made of."""
+    if feature.kind == "scenes":
+        return feature.data
+    return [feature.model if feature.kind == "clip" else feature.file]

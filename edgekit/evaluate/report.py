@@ -84,7 +84,7 @@ def _wrong(row: Sample, answer: Answer) -> int:
     return count
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells are HTML already."""
     top = "".join(f"<th>{cell}</th>" for cell in head)
     lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
@@ -111,7 +111,7 @@ def _detection(metrics: dict[str, Any]) -> str:
             "",
         ]
     )
-    return _table(["", "precision", "recall", "F1", "frames scored"], rows)
+    return html_table(["", "precision", "recall", "F1", "frames scored"], rows)
 
 
 def _lights(lights: dict[str, dict[str, int]]) -> str:
@@ -120,7 +120,7 @@ def _lights(lights: dict[str, dict[str, int]]) -> str:
         [escape(true), *(f"<b>{row.get(a, 0)}</b>" if a == true else str(row.get(a, 0)) for a in said)]
         for true, row in lights.items()
     ]
-    return _table(["", *map(escape, said)], rows)
+    return html_table(["", *map(escape, said)], rows)
 
 
 def _rest(metrics: dict[str, Any]) -> str:
@@ -147,7 +147,7 @@ def _rest(metrics: dict[str, Any]) -> str:
     ]
     smape, r2 = (_with_interval(metrics, f"speed/{k}") for k in ("smape", "r2"))
     speed = f"<p>Speed: sMAPE {smape}, R² {r2}</p>"
-    return speed + _table(head, rows)
+    return speed + html_table(head, rows)
 
 
 def _slices(metrics: dict[str, Any]) -> str:
@@ -161,7 +161,7 @@ def _slices(metrics: dict[str, Any]) -> str:
         ]
         for tag, part in {"all": metrics, **metrics["slices"]}.items()
     ]
-    return _table(
+    return html_table(
         ["", "frames", "scenes", "light F1", "obstacles F1", "crossroad F1", "Average", "speed sMAPE"], rows
     )
 
@@ -175,7 +175,9 @@ def _cost(cost: dict[str, Any]) -> str:
         "disk_mb": "size on disk, MB",
         "decoder_passes_mean": "decoder passes per answer",
     }
-    return _table(["", ""], [[text, "–" if cost[k] is None else str(cost[k])] for k, text in words.items()])
+    return html_table(
+        ["", ""], [[text, "–" if cost[k] is None else str(cost[k])] for k, text in words.items()]
+    )
 
 
 def _card(dataset: Dataset, row: Sample, answer: Answer) -> str:

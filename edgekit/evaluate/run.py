@@ -26,9 +26,15 @@ SCHEMA = "edgekit/report/1"
 def evaluate(config: EvaluateConfig, run: Run, model: Answerer | None = None) -> None:
     """Fills ``run.out`` with predictions.jsonl, metrics.json, timing.json and report.html.
 
+    Painted pictures (``config.images``) go another way: ``evaluate.images``.
+
     model: an Answerer of the caller's own, instead of the recipe's. Raises UserError where the
     model's and the Dataset's contracts differ, and GateError after the report where a gate is missed.
     """
+    if config.images:
+        from edgekit.evaluate.images import evaluate_images
+
+        return evaluate_images(config, run)
     dataset = open_dataset(run.input("dataset"))
     rows = spread(dataset.rows(config.split), config.frames)
     if not rows:

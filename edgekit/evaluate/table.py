@@ -21,8 +21,15 @@ def read_evaluation(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     out = run / "out" if (run / "out").is_dir() else run
     if not (out / "metrics.json").is_file():
         raise UserError(f"{run}: not an evaluation", "it has no metrics.json", "name a run of evaluate")
+    metrics = read_json(out / "metrics.json")
+    if metrics.get("kind") == "images":
+        raise UserError(
+            f"{run}: an evaluation of pictures",
+            "it has no scores of a model",
+            "name an evaluation of a model",
+        )
     cost = read_json(out / "timing.json") if (out / "timing.json").is_file() else {}
-    return read_json(out / "metrics.json"), cost
+    return metrics, cost
 
 
 def line(name: str, metrics: dict[str, Any], cost: dict[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ class PixelCodec:
 
     factor = 1  # pixels a latent, per axis
     channels = 3
+    bounded = True  # what is cleaner than any picture can be is an error, and sampling may cut it off
 
     def encode(self, images: Tensor) -> Tensor:
         return _unit(images)
@@ -44,6 +45,8 @@ class VaeCodec:
     The posterior's mode, not a draw: the same picture has the same latent in every epoch and run. The VAE is
     frozen and stays in float32 (SDXL's overflows in half precision).
     """
+
+    bounded = False
 
     def __init__(self, vae: AutoencoderKL):
         self.vae = vae.requires_grad_(False).eval().float()

@@ -95,7 +95,8 @@ def _denoise(generator, cond: Cond, steps, guidance, seeds, sampler, shown) -> T
     null = None
     if guidance != 1:
         null = {key: value.to(device) for key, value in generator.condition.null(len(seeds)).items()}
-    scheduler, told = _scheduler(generator.process, steps, sampler)
+    clip = generator.codec.bounded
+    scheduler, told = _scheduler(generator.process, steps, sampler, clip)
     table = isinstance(generator.process, Betas)
     if table:
         x = x * scheduler.init_noise_sigma
@@ -104,6 +105,8 @@ def _denoise(generator, cond: Cond, steps, guidance, seeds, sampler, shown) -> T
         said = _guided(generator, seen, t.to(device).expand(len(x)), cond, null, guidance)
         if sampler == "ddpm":  # takes the learned variance's channels too
             x = scheduler.step(said, now, x, generator=own).prev_sample
+        elif sampler == "ddim":  # the noise that belongs to the clean picture that was cut off
+            x = scheduler.step(said[:, : x.shape[1]], now, x, use_clipped_model_output=clip).prev_sample
         else:
             x = scheduler.step(said[:, : x.shape[1]], now, x).prev_sample
         if shown is not None:
@@ -121,8 +124,12 @@ def _guided(generator, x: Tensor, t: Tensor, cond: Cond, null: Cond | None, guid
     return torch.cat([free[:, :c] + guidance * (given[:, :c] - free[:, :c]), given[:, c:]], dim=1)
 
 
-def _scheduler(process: Process, steps: int, sampler: str) -> tuple[SchedulerMixin, Tensor]:
-    """diffusers' scheduler, its timesteps set, and the t that the denoiser is told at each."""
+def _scheduler(process: Process, steps: int, sampler: str, clip: bool) -> tuple[SchedulerMixin, Tensor]:
+    """diffusers' scheduler, its timesteps set, and the t that the denoiser is told at each.
+
+    clip: every guess of the clean picture is cut off at -1 and 1 (Ho et al. 2020 do so in pixel space): at the
+    noisiest t an error of the predicted noise counts a hundredfold. Euler's schedulers have no such thing.
+    """
     if not isinstance(process, Betas):
         scheduler = FlowMatchEulerDiscreteScheduler(shift=process.shift)
         scheduler.set_timesteps(steps)
@@ -136,10 +143,10 @@ def _scheduler(process: Process, steps: int, sampler: str) -> tuple[SchedulerMix
         "prediction_type": process.prediction,
     }
     if sampler == "ddim":
-        scheduler = DDIMScheduler(**table, clip_sample=False)
+        scheduler = DDIMScheduler(**table, clip_sample=clip)
     elif sampler == "ddpm":
         variance = "learned_range" if process.learned_range else "fixed_small"
-        scheduler = DDPMScheduler(**table, clip_sample=False, variance_type=variance)
+        scheduler = DDPMScheduler(**table, clip_sample=clip, variance_type=variance)
     else:  # "leading": begins at variance 1, as the others do
         scheduler = EulerDiscreteScheduler(**table, timestep_spacing="leading")
     scheduler.set_timesteps(steps)

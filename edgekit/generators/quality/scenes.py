@@ -29,8 +29,8 @@ class _Trunk(nn.Module):
 
     def __init__(self, classes: Mapping[str, int]):
         super().__init__()
-        # The first layer has no norm, and its mean goes round the others: a norm would take out how bright a
-        # picture is, which is what tells night from day.
+        # No norm in the first layer, whose mean also goes straight to the features: how bright a picture is as a
+        # whole, by which night differs from day, is what a norm takes out.
         self.first = nn.Conv2d(3, 24, 5, stride=2, padding=2)
         self.second = nn.Conv2d(24, 48, 3, stride=2, padding=1)
         self.third = nn.Conv2d(48, 64, 3, stride=2, padding=1)

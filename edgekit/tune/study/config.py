@@ -19,7 +19,8 @@ Target = Literal["weather", "gain", "tunnel", "drives"]
 # others    whether what was not tuned on is still painted as asked: for bases that are asked with text
 # experts   TimeStep Master: each expert's error on each interval, likeness of experts, gates
 # awareness CA-LoRA: the map of heads, its stability, raw against normalised
-Look = Literal["boxes", "forgets", "others", "experts", "awareness"]
+# labels    CA-LoRA: a label generator on each tuned model, its maps against an oracle's, a segmenter trained on them
+Look = Literal["boxes", "forgets", "others", "experts", "awareness", "labels"]
 
 
 class Bases(Config):
@@ -64,6 +65,8 @@ class Arms(Config):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one twice: {', '.join(map(str, values))}")
+        if "labels" in self.looks and "drives" in self.targets:
+            raise ValueError("looks: labels asks for drawn targets, whose every label map is known")
         return self
 
 

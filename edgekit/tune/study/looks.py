@@ -14,6 +14,7 @@ from edgekit.generators.process import Process, matched_t
 from edgekit.tune import report
 from edgekit.tune.config import Objective
 from edgekit.tune.data import Frame, Latents, read_frames
+from edgekit.tune.study import labels
 from edgekit.tune.study.words import CONCEPTS, WORLD
 from edgekit.tune.study.world import STYLES, VIEWS, draw
 
@@ -155,4 +156,11 @@ def _maps(measure: Measure) -> dict[str, Any]:
     return {"spearman": found, "scores": {c: maps[c][0]["scores"] for c in maps}}
 
 
-LOOKS = {"boxes": boxes, "forgets": forgets, "others": others, "experts": experts, "awareness": awareness}
+LOOKS = {
+    "labels": labels.look,
+    "boxes": boxes,
+    "forgets": forgets,
+    "others": others,
+    "experts": experts,
+    "awareness": awareness,
+}

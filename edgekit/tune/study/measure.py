@@ -44,7 +44,8 @@ class Measure:
 
     def __init__(self, config: TuneConfig, run: Run, on: str, target: str, datasets: list[Dataset]):
         self.study, self.run, self.base = config.study, run, run.input("base") / on
-        self.drawn = target != "drives"
+        self.target, self.seed, self.drawn = target, config.seed, target != "drives"
+        self._kept: dict[str, Any] = {}
         torch.set_num_threads(config.train.threads)
         generator = open_generator(self.base)
         self.process = generator.process
@@ -58,21 +59,29 @@ class Measure:
         learned = {frame.asked for frame in train}
         dev = [frame for frame in [*dev, *test] if not self.labels or frame.asked in learned]
         if not dev:
-            raise UserError("study: nothing to measure on", "the dev and test splits hold 0 frames", "name other data")
+            raise UserError(
+                "study: nothing to measure on", "the dev and test splits hold 0 frames", "name other data"
+            )
         count = min(self.study.held_out, len(dev))
         self.frames: list[Frame] = [dev[i * len(dev) // count] for i in range(count)]
         self.world = [open_dataset(run.input("base") / "world")] if "forgets" in self.study.looks else []
-        side = tuple(s * generator.codec.factor for s in generator.size)
-        self.real = np.stack([frame.pixels(*side) for frame in self.frames])
-        self.net = self._scene_net(train, side)
+        self.side = tuple(s * generator.codec.factor for s in generator.size)  # (H, W) in pixels
+        self.real = np.stack([frame.pixels(*self.side) for frame in self.frames])
+        self.net = self._scene_net(train)
         self.real_features = self.net.features(self.real).pooled
 
     def once(self, name: str, make: Callable[[Measure], dict]) -> dict[str, Any]:
-        """What is a matter of the base alone: made for the first arm, and kept beside the study's runs."""
-        place = self.run.state / f"{name}-{self.base.name}.json"
+        """What is a matter of base and target alone: made for the first arm, and kept with the study."""
+        place = self.run.state / f"{name}-{self.base.name}-{self.target}.json"
         if not place.is_file():
             write_json(place, make(self))
         return read_json(place)
+
+    def kept(self, name: str, make: Callable[[Measure], Any]) -> Any:
+        """As ``once``, for what no file holds: made once a process."""
+        if name not in self._kept:
+            self._kept[name] = make(self)
+        return self._kept[name]
 
     def __call__(self, inner: Path, name: str) -> dict[str, Any]:
         """{"numbers": {column: value}, "loss_by_t": [...], what the looks gave}."""
@@ -124,7 +133,7 @@ class Measure:
             return {"style": [STYLES.index(t[0]) for t in tags], "view": [VIEWS.index(t[1]) for t in tags]}
         return targets_of([frame.row.tags for frame in frames], self.names)[0]
 
-    def _scene_net(self, train: list[Frame], side: tuple[int, int]) -> SceneNet:
+    def _scene_net(self, train: list[Frame]) -> SceneNet:
         """Trained once a study, base and target, on pictures that no arm is measured on."""
         if self.drawn:
             self.names = {"style": list(STYLES), "view": list(VIEWS)}
@@ -132,14 +141,14 @@ class Measure:
                 *pictures("source", NET_PICTURES, NET_SEED),
                 *pictures("weather", NET_PICTURES // 4, NET_SEED),
             ]
-            images = [squeezed(picture.rgb, *side) for picture in drawn]
+            images = [squeezed(picture.rgb, *self.side) for picture in drawn]
             targets = {
                 "style": [STYLES.index(picture.style) for picture in drawn],
                 "view": [VIEWS.index(picture.view) for picture in drawn],
             }
         else:
             targets, self.names = targets_of([frame.row.tags for frame in train])
-            images = [frame.pixels(*side) for frame in train]
+            images = [frame.pixels(*self.side) for frame in train]
         net = train_scene_net(np.stack(images), targets, self.names, seed=SEED, steps=NET_STEPS)
         right = net.accuracy(self.real, self._wanted(self.frames))
         told = ", ".join(f"{factor} {share:.2f}" for factor, share in right.items())

@@ -28,6 +28,8 @@ COLUMNS: dict[str, tuple[str, int, bool | None]] = {
     "right_time": ("right time †", 3, False),
     "others_style": ("others' style †", 3, False),
     "others_view": ("others' view †", 3, False),
+    "label_miou": ("label maps' mIoU", 3, False),
+    "segmenter_with": ("segmenter's mIoU", 3, False),
     "own_expert_best": ("own expert best", 2, None),
     "own_against_others": ("own / others' error", 3, None),
 }
@@ -63,6 +65,13 @@ def report(study: Arms, results: list[dict[str, Any]], run: Run) -> dict[str, An
             table = _table(study, rows)
             tables.append({"base": on, "target": target, **table})
             text += [f"## {on}, {target}", "", *_markdown(study, table), ""]
+            if sticks := next(
+                (r["measured"]["yardsticks"] for r in rows if "yardsticks" in r.get("measured", {})), None
+            ):
+                text += [
+                    "Beside them: " + ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in sticks.items()),
+                    "",
+                ]
     seeds = f"{len(study.seeds)} seeds: mean ± half of the 95 % interval (Student's t); differences are paired by seed."
     seeds += (
         " They cover the training's chance, not the choice of the held-out pictures, which all arms share."

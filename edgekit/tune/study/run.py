@@ -38,8 +38,9 @@ def make_bases(config: TuneConfig, run: Run, tune: Tune) -> None:
     told = {}
     for name, nano in asked.nano.items():
         inner = _inner(
-            config, run.path / "training" / name, tune, nano=nano.model_dump(mode="json"), data=[str(world)]
-        )
+            config, run.path / "training" / name, tune, nano=nano.model_dump(mode="json"), data=[str(world)],
+            condition=WORLD.model_dump(mode="json"),
+        )  # fmt: skip
         if not (run.out / name / "model_index.json").is_file():
             shutil.copytree(inner / "out" / "generator", run.out / name, dirs_exist_ok=True)
             shutil.copy(inner / "out" / "samples.png", run.out / f"{name}.png")

@@ -13,6 +13,7 @@ from diffusers import (
 )
 
 from edgekit.core.errors import UserError
+from edgekit.generators.codec import PixelCodec
 from edgekit.generators.process import Betas, Flow, cosine_power, linear, scaled_linear
 from edgekit.generators.sampling import kept_steps, sample, sample_latents, spaced_betas
 
@@ -20,6 +21,8 @@ torch.set_num_threads(1)
 
 
 class Pixels:
+    bounded = False  # so that closed forms hold
+
     def decode(self, z):
         return ((z + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
@@ -266,6 +269,26 @@ def test_spacing_is_diffusers_own_where_the_steps_divide_the_table(process, samp
 def test_euler_and_ddim_are_one_path():
     g = Known(Betas(cosine_power(2)), [MEAN, 0.0], DEVIATION)
     assert torch.allclose(ask(g, 3, 30, "ddim"), ask(g, 3, 30, "euler"), atol=1e-3)
+
+
+class Wrong(Known):
+    """At the noisiest steps its noise is off by a third, which puts its clean picture far outside [-1, 1]."""
+
+    def predict(self, x, t, cond):
+        said = super().predict(x, t, cond)
+        return said + 0.3 * (t > 900).view(-1, 1, 1, 1)
+
+
+def test_a_clean_picture_outside_all_pictures_is_cut_off_where_values_are_bounded():
+    g = Wrong(LINEAR, [0.5, 0.0], DEVIATION)
+    lost = (ask(g, 64, 25, "ddim", batch=64).mean() - 0.5).abs()
+    g.codec = PixelCodec()
+    kept = (ask(g, 64, 25, "ddim", batch=64).mean() - 0.5).abs()
+    assert kept < 0.5 * lost
+    exact = Known(LINEAR, [0.5, 0.0])  # never outside: nothing is cut off
+    plain = ask(exact, 2, 25, "ddim")
+    exact.codec = PixelCodec()
+    assert torch.allclose(ask(exact, 2, 25, "ddim"), plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("process", [LINEAR, V, Flow()])

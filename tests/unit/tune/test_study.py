@@ -8,6 +8,7 @@ import pytest
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import build
 from edgekit.core.run import start
+from edgekit.generators.open import open_generator
 from edgekit.tune.config import TuneConfig
 from edgekit.tune.run import tune
 from edgekit.tune.study import measure
@@ -199,6 +200,11 @@ def _study(bases, **more):
         TuneConfig,
         SMALL | {"base": str(bases), "method": {"kind": "lora", "rank": 2}, "study": asked | more}, "study",
     )  # fmt: skip
+
+
+def test_bases_are_asked_with_the_worlds_factors(bases):
+    names = open_generator(bases / "out" / "dit").condition.names
+    assert "night, above" in names and "sunny, object, car" in names and "night, street" not in names
 
 
 def test_a_study_compares_alike_and_goes_on_where_it_stopped(bases, tmp_path):

@@ -1,0 +1,99 @@
+"""CA-LoRA's second half on the drawn world: label maps read off the tuned model, and what they are worth.
+
+A label generator learns from the few target pictures; then it labels what the model paints. An oracle, a segmenter
+trained on as many drawn pictures as one likes, says how right those maps are; and a small segmenter learns from the
+few real pictures alone, or with as many painted pairs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from edgekit.generators.generator import Generator
+from edgekit.generators.labeller.config import LabellerConfig
+from edgekit.generators.labeller.predict import sample_pairs
+from edgekit.generators.labeller.train import train_labeller
+from edgekit.generators.quality.distance import miou
+from edgekit.generators.quality.downstream import Segmenter, train_segmenter
+from edgekit.tune.data import squeezed
+from edgekit.tune.study.pictures import pictures
+from edgekit.tune.study.world import CLASSES, Picture
+
+if TYPE_CHECKING:
+    from edgekit.tune.study.measure import Measure
+
+DECODER = LabellerConfig(
+    classes=list(CLASSES), every=1, sampling_steps=20, hidden=64, heads=4, feed_forward=128, queries=16, rounds=1,
+    steps=300, batch=4, learning_rate=1e-3, flip=False, scales=(1.0, 1.0),
+)  # fmt: skip
+ORACLE, PAIRS, HELD_OUT, STEPS = 3000, 64, 128, 400
+_SEED = 41
+
+
+def mapped(drawn: list[Picture], side: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures uint8 [N, H, W, 3] and label maps uint8 [N, H, W] at the generator's size."""
+    height, width = side
+    maps = [
+        np.asarray(Image.fromarray(p.mask).resize((width, height), Image.Resampling.NEAREST)) for p in drawn
+    ]
+    return np.stack([squeezed(p.rgb, height, width) for p in drawn]), np.stack(maps)
+
+
+def oracle(measure: Measure) -> Segmenter:
+    """Knows the source and the target from pictures that no arm sees."""
+    drawn = [*pictures("source", ORACLE // 2, 20_011), *pictures(measure.target, ORACLE // 2, 20_011)]
+    return train_segmenter(*mapped(drawn, measure.side), len(CLASSES), _SEED, steps=3 * STEPS)
+
+
+def worth(measure: Measure, generator: Generator) -> dict[str, float]:
+    """label_miou: of generated maps against the oracle's; segmenter_with: mIoU on held-out pictures of a segmenter
+    of the few real pictures and as many painted ones."""
+    few = list(pictures(measure.target, measure.study.pictures, 2 * measure.seed))
+    real, maps = mapped(few, measure.side)
+    examples = [(rgb, mask, p.caption) for rgb, mask, p in zip(real, maps, few, strict=True)]
+    decoder = train_labeller(generator, examples, DECODER, _SEED)
+    asked = [measure.frames[i % len(measure.frames)].asked for i in range(PAIRS)]
+    cond = generator.condition.encode(asked)
+    seeds = [2_000_003 + i for i in range(PAIRS)]
+    painted, said = (x.numpy() for x in sample_pairs(generator, decoder, cond, measure.study.guidance, seeds))
+    judge = measure.kept("oracle", oracle)
+    told = {"label_miou": miou(judge.predict(painted), said, len(CLASSES))}
+    test, truth = mapped(list(pictures(measure.target, HELD_OUT, 30_011)), measure.side)
+    half = min(len(real), PAIRS)
+    both = train_segmenter(
+        np.concatenate([real, painted[:half]]),
+        np.concatenate([maps, said[:half]]),
+        len(CLASSES),
+        _SEED,
+        steps=STEPS,
+    )
+    told["segmenter_with"] = miou(truth, both.predict(test), len(CLASSES))
+    return told
+
+
+def yardsticks(measure: Measure) -> dict[str, float]:
+    """The same from the untuned base, the segmenter of real pictures alone, and how right the oracle is."""
+    from edgekit.generators.open import open_generator
+
+    test, truth = mapped(list(pictures(measure.target, HELD_OUT, 30_011)), measure.side)
+    real, maps = mapped(
+        list(pictures(measure.target, measure.study.pictures, 2 * measure.seed)), measure.side
+    )
+    alone = train_segmenter(real, maps, len(CLASSES), _SEED, steps=STEPS)
+    judge = measure.kept("oracle", oracle)
+    untuned = worth(measure, open_generator(measure.base))
+    return {
+        "oracle": miou(truth, judge.predict(test), len(CLASSES)),
+        "segmenter_alone": miou(truth, alone.predict(test), len(CLASSES)),
+        **{f"untuned_{key}": value for key, value in untuned.items()},
+    }
+
+
+def look(measure: Measure, generator: Generator, adapter, latents) -> tuple[dict, dict]:
+    torch.manual_seed(_SEED)
+    told = measure.once("labels", yardsticks)
+    return worth(measure, generator), {"yardsticks": told}
