@@ -6,7 +6,7 @@ EDGEKIT := .venv/bin/edgekit
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup side-blender side-serve quickstart test test-slow lint assets
+.PHONY: help setup side-blender side-serve quickstart test test-slow lint study assets
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/'
@@ -34,6 +34,12 @@ test-slow: setup side-serve ## the tests that make test leaves out for their tim
 
 lint: setup ## ruff and the floors
 	@.venv/bin/ruff check . && .venv/bin/lint-imports
+
+study: side-blender ## compare fine-tuning methods on nano generators: hours on two cores
+	@$(EDGEKIT) render nano --out runs/render/nano
+	@$(EDGEKIT) tune study/bases --out runs/tune/study-bases
+	@for name in methods difffit driveditfit calora tsm; do \
+	  $(EDGEKIT) tune study/$$name --out runs/tune/study-$$name || exit $$?; done
 
 assets: side-blender ## render, train and cut what ships in the package: about two hours on two cores
 	@$(EDGEKIT) render nano --out runs/render/nano
