@@ -47,6 +47,7 @@ assets: side-blender ## render, train and cut what ships in the package: about t
 	@$(EDGEKIT) render nano-gate --out runs/render/nano-gate
 	@$(EDGEKIT) render nano-drives --out runs/render/nano-drives
 	@$(EDGEKIT) distill nano-teacher-start --out runs/distill/nano-teacher-start
+	@$(EDGEKIT) distill nano-teacher-more --out runs/distill/nano-teacher-more
 	@$(EDGEKIT) distill nano-teacher --out runs/distill/nano-teacher
 	@$(EDGEKIT) evaluate gate model=runs/distill/nano-teacher dataset=runs/render/nano-gate --out runs/evaluate/nano-gate
 	@.venv/bin/python -m edgekit.assets.make --teacher runs/distill/nano-teacher --frames runs/render/nano \

@@ -27,8 +27,8 @@ from edgekit.drives import open_drives, pack_drive
 
 HERE = Path(__file__).resolve().parent
 LIMIT_MB = 16.0  # all assets together, so that a clone and a wheel stay small
-QUALITY = 75  # of the sample's JPEGs, colour at full resolution: half the size of what render writes
-CRF = 24  # of the drives' video: what a recorder keeps, and the lamps keep their colour
+QUALITY = 68  # of the sample's JPEGs, colour at full resolution: half the size of what render writes
+CRF = 26  # of the drives' video: what a recorder keeps, and the lamps keep their colour
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     tool.add_argument("--test-frames", help="another, of other scenes: its test frames")
     tool.add_argument("--drives", help="a run of render, in drives")
     tool.add_argument("--train", type=int, default=48, help="train frames of the sample")
-    tool.add_argument("--test", type=int, default=192, help="test frames of the sample")
+    tool.add_argument("--test", type=int, default=144, help="test frames of the sample")
     tool.add_argument("--count", type=int, default=10, help="drives")
     args = tool.parse_args(argv)
     try:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
-from edgekit.core.files import read_json, write_jsonl
+from edgekit.core.files import write_jsonl
 from edgekit.core.label import TASKS, coherent
 from edgekit.core.progress import bar
 from edgekit.core.run import Run
 from edgekit.dataset import DatasetWriter, Sample
 from edgekit.dataset.sample import TaskMark
 from edgekit.generate.config import Ask, GenerateConfig
-from edgekit.generators.adapters.files import load_adapter
+from edgekit.generators.adapters.files import adapter_folder, load_adapter, read_config
 from edgekit.generators.conditions import LabelCondition
 from edgekit.generators.generator import Generator
 from edgekit.generators.open import open_generator
-from edgekit.generators.process import check_same, from_json
 from edgekit.generators.sampling import sample
 from edgekit.library import default_prompt
 
@@ -80,32 +78,18 @@ def generate(config: GenerateConfig, run: Run) -> None:
 def opened(config: GenerateConfig, run: Run) -> Generator:
     """The base with its adapter on it, on the accelerator where there is one.
 
-    Raises UserError for another base, or where the adapter would be sampled under another schedule than its own.
+    Raises UserError for another base.
     """
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    folder = _adapter_folder(run.input("adapter")) if config.adapter else None
-    told = read_json(folder / "adapter_config.json") if folder else {}
+    folder = adapter_folder(run.input("adapter")) if config.adapter else None
+    told = read_config(folder) if folder else {}
     narrow = config.precision == "bf16"
     if config.precision is None and told:  # the fingerprint holds for the numbers that it was trained on
-        narrow = next(iter(told["base"]["tensors"].values())).startswith("bfloat16")
+        narrow = next(iter(told["base"]["tensors"].values()), "").startswith("bfloat16")
     generator = open_generator(run.input("base"), torch.bfloat16 if narrow else torch.float32, device)
     if folder:
         load_adapter(folder, generator)
-        check_same(from_json(told["process"]), generator.process, f"generate with {config.adapter}")
     return generator
-
-
-def _adapter_folder(root: Path) -> Path:
-    """A tune run's adapter, or a folder that is one. Raises UserError for neither."""
-    for folder in (root / "adapter", root):
-        if (folder / "adapter_config.json").is_file():
-            return folder
-    whole = (root / "generator").is_dir()
-    raise UserError(
-        f"generate: no adapter in {root}",
-        "it holds a whole generator" if whole else "there is no adapter_config.json",
-        "name it as base, and leave adapter out" if whole else "name a run of edgekit tune",
-    )
 
 
 def _check(config: GenerateConfig, generator: Generator) -> None:

@@ -119,6 +119,11 @@ class TextCondition:
     def device(self) -> torch.device:
         return self.encoders()[0].device
 
+    def resize(self, pixels: tuple[int, int]) -> None:
+        """Images of another size from now on."""
+        self.pixels = pixels
+        self._cache.clear()
+
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TextCondition:
         for encoder in self.encoders():
             encoder.to(device, *([] if dtype is None else [dtype]))

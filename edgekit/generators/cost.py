@@ -16,11 +16,13 @@ ONE_DEVICE = 80  # GB of a common data-centre GPU
 
 
 class Cost(NamedTuple):
-    """denoiser, others (text encoders, VAE): parameters; flop: of one forward pass of one picture."""
+    """denoiser, others (text encoders, VAE): parameters; flop: of one forward pass of one picture; classes: labels
+    that it is asked with (a guess where nothing tells)."""
 
     denoiser: float
     others: float
     flop: float
+    classes: int = 10
 
     @property
     def big(self) -> bool:
@@ -30,7 +32,7 @@ class Cost(NamedTuple):
 # By a mark in the name. FLOP at each model's own size, two a multiply-add: rough figures for a plan, which says
 # that they are estimates.
 PUBLISHED = {
-    "dit-xl-2": Cost(675e6, 84e6, 237e9),
+    "dit-xl-2": Cost(675e6, 84e6, 237e9, 1000),
     "pixart": Cost(611e6, 4.85e9, 1.1e12),
     "stable-diffusion-xl": Cost(2567e6, 901e6, 6.0e12),
     "sdxl": Cost(2567e6, 901e6, 6.0e12),
@@ -79,4 +81,5 @@ def _of_files(folder: Path) -> Cost:
     config = json.loads((folder / name / "config.json").read_text())
     size, patch = config.get("sample_size", 32), config.get("patch_size", 4)
     size = size[0] if isinstance(size, list) else size
-    return Cost(weights, sum(sizes.values()), 2 * 0.67 * weights * (size / patch) ** 2)
+    classes = config.get("num_embeds_ada_norm") or Cost._field_defaults["classes"]
+    return Cost(weights, sum(sizes.values()), 2 * 0.67 * weights * (size / patch) ** 2, classes)

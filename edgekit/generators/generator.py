@@ -43,8 +43,9 @@ class Generator:
         """
         if self.adapter is not None:
             self.adapter.on_t(t)
-        x = x_t.to(self.dtype)
-        cond = {key: v.to(self.dtype) if v.is_floating_point() else v for key, v in cond.items()}
+        dtype = self.dtype
+        x = x_t.to(dtype)
+        cond = {key: v.to(dtype) if v.is_floating_point() else v for key, v in cond.items()}
         return _FORWARD[self.arch](self, x, t, cond).float()
 
     @property
@@ -53,7 +54,8 @@ class Generator:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.denoiser.parameters()).dtype
+        """The narrowest of its parameters': what is trained on a bfloat16 base is float32."""
+        return min((p.dtype for p in self.denoiser.parameters()), key=lambda dtype: dtype.itemsize)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Generator:
         """Moves every part, in place. dtype is the denoiser's and the text encoders'; a VAE stays float32."""

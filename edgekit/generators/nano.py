@@ -51,8 +51,11 @@ def _process(cfg: NanoGenerator) -> Betas | Flow:
 
     if cfg.arch == "mmdit":
         return process.Flow()
-    table = process.scaled_linear if cfg.arch == "unet" else process.linear
-    return process.Betas(table(cfg.timesteps), learned_range=cfg.arch != "unet")
+    if cfg.arch != "unet":
+        return process.Betas(process.linear(cfg.timesteps), learned_range=True)
+    # As linear() does with its ends: the last step is to hold as little of the picture at every T.
+    grown = 1000 / cfg.timesteps
+    return process.Betas(process.scaled_linear(cfg.timesteps, 0.00085 * grown, 0.012 * grown))
 
 
 def _denoiser(cfg: NanoGenerator, classes: int) -> nn.Module:

@@ -34,14 +34,14 @@ def loss(
     mask: Tensor | None = None,
     object_weight: float = 0.0,
 ) -> Losses:
-    """simple + object_weight·object + vb.
+    """simple + object_weight·object + T/1000·vb.
 
     output: [B, C or 2C, h, w] of the denoiser at x_t, t; x0, x_t, eps: [B,C,h,w]; t: [B];
     mask: [B,1,h,w], 1 on objects, 0 elsewhere.
 
     The object-sensitive term (DriveDiTFit eq. 16, 17) is a mean over all of the latent, not over the mask:
-    object_weight λ is the released code's ``mask_rl`` − 1. The bound on the likelihood of one step has
-    coefficient 1: DiffFit's 0.001 belongs to the sum over 1000 steps of which one is drawn.
+    object_weight λ is the released code's ``mask_rl`` − 1. DiffFit's λ = 0.001 of the bound belongs to the sum
+    over all T steps, of which one is drawn: its coefficient is T/1000, and 1 for the papers' T.
     """
     channels = x0.shape[1]
     learned = isinstance(process, Betas) and process.learned_range
@@ -60,7 +60,7 @@ def loss(
         total = total + object_weight * inside
     if learned:
         bits = variational_bits(process, said.detach(), v, x0, x_t, t)
-        total = total + bits
+        total = total + len(process) / 1000 * bits
     return Losses(total, simple, bits, inside)
 
 

@@ -109,12 +109,10 @@ class Betas:
         share = (v + 1) / 2
         return share * _at(self.beta.log(), t, v) + (1 - share) * _at(self.posterior_log_variance, t, v)
 
-    def submerged_at(self, contrast: float) -> int:
-        """The first t at which an object of that contrast is fainter than the noise: √(ᾱ/(1−ᾱ))·d < 1.
-
-        contrast: the difference from its surroundings, in latents' units. T where it never is.
-        """
-        return int((self.log_snr.div(2).exp() * contrast >= 1).sum())
+    @property
+    def signal_left(self) -> float:
+        """√ᾱ of the last step: what training always saw of the picture, and sampling, from noise alone, does not."""
+        return self.abar[-1].sqrt().item()
 
     def to_json(self) -> dict:
         return {"kind": self.kind, **asdict(self), "betas": list(self.betas)}
@@ -130,6 +128,7 @@ class Flow:
     """
 
     kind: ClassVar[str] = "flow"
+    signal_left: ClassVar[float] = 0.0  # at t = 1000 there is noise alone
     shift: float = 3.0
     logit_normal: bool = True
 
@@ -281,30 +280,32 @@ def from_diffusers(config: dict, learned_range: bool = False) -> Process:
     return Betas(betas, config.get("prediction_type", "epsilon"), learned_range)
 
 
-def check_same(wanted: Process, given: Process, what: str) -> None:
-    """Raises UserError unless both turn images into the same noise; ``what`` names who wants it.
+def difference(wanted: Process, given: Process) -> str | None:
+    """In words, with numbers; None where both turn images into the same noise.
 
     β may differ by the rounding of float32; how training draws its t does not matter here.
     """
-    why = None
     if type(wanted) is not type(given):
-        why = f"{wanted.kind} against {given.kind}"
-    elif isinstance(wanted, Flow):
-        if wanted.shift != given.shift:
-            why = f"a shift of {wanted.shift:g} against {given.shift:g}"
-    elif (wanted.prediction, wanted.learned_range) != (given.prediction, given.learned_range):
-        why = (
+        return f"{wanted.kind} against {given.kind}"
+    if isinstance(wanted, Flow):
+        return None if wanted.shift == given.shift else f"a shift of {wanted.shift:g} against {given.shift:g}"
+    if (wanted.prediction, wanted.learned_range) != (given.prediction, given.learned_range):
+        return (
             f"{wanted.prediction} with{'' if wanted.learned_range else 'out'} learned variance against "
             f"{given.prediction} with{'' if given.learned_range else 'out'}"
         )
-    elif len(wanted) != len(given):
-        why = f"{len(wanted)} steps against {len(given)}"
-    else:
-        far = ((wanted.beta - given.beta).abs() > 1e-6 * wanted.beta).nonzero()
-        if len(far):
-            i = int(far[0])
-            why = f"β[{i}] is {wanted.betas[i]:.6g} against {given.betas[i]:.6g}"
-    if why:
+    if len(wanted) != len(given):
+        return f"{len(wanted)} steps against {len(given)}"
+    far = ((wanted.beta - given.beta).abs() > 1e-6 * wanted.beta).nonzero()
+    if len(far) == 0:
+        return None
+    i = int(far[0])
+    return f"β[{i}] is {wanted.betas[i]:.6g} against {given.betas[i]:.6g}"
+
+
+def check_same(wanted: Process, given: Process, what: str) -> None:
+    """Raises UserError where there is a ``difference``; ``what`` names who wants it."""
+    if why := difference(wanted, given):
         raise UserError(
             f"{what}: another noise schedule than it was trained with", why,
             "sample with the schedule stored beside the weights",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgekit.core.errors import UserError, suggestion
 from edgekit.core.progress import bar
-from edgekit.generators.process import Betas, Process
+from edgekit.generators.process import Betas, Process, check_same
 
 Cond = dict[str, Tensor]
 SAMPLERS = {"betas": ("ddim", "ddpm", "euler"), "flow": ("euler",)}  # the first is the default
@@ -58,7 +58,8 @@ def sample_latents(
     of the prediction, 1 = the condition alone, nothing else computed; seeds: each picture's own noise, so
     that how many are made at once changes nothing but rounding; sampler: ddim (default), ddpm (the learned
     variance where there is one) or euler of a table of betas, euler of a flow; batch: how many at once;
-    what: the name of a progress bar. Raises UserError for a sampler or number of steps that cannot be had.
+    what: the name of a progress bar. Raises UserError for a sampler or number of steps that cannot be had, and
+    where the adapter was trained under another noise schedule than the generator has now.
     """
     return torch.cat(list(_latents(generator, cond, steps, guidance, seeds, sampler, batch, what)))
 
@@ -80,6 +81,9 @@ def _latents(generator, cond, steps, guidance, seeds, sampler, batch, what):
     if set(rows.values()) != {len(seeds)}:
         raise ValueError(f"{len(seeds)} seeds for conditions of {rows} rows")
     sampler = _check(generator.process, steps, sampler)
+    adapter = generator.adapter
+    if adapter is not None and adapter.process_of_training is not None:
+        check_same(adapter.process_of_training, generator.process, f"the {adapter.kind} adapter")
     chunks = [slice(i, i + batch) for i in range(0, len(seeds), batch)]
     with bar(what, steps * len(chunks), "step") if what else nullcontext() as shown:
         for chunk in chunks:

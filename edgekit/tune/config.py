@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from edgekit.core.recipe import Config, Plan, build, change
-from edgekit.generators.adapters.config import AdapterMethod
+from edgekit.generators.adapters.config import AdaLora, AdapterMethod
 from edgekit.generators.config import NanoGenerator
 from edgekit.tune.study.config import Study
 
@@ -37,9 +37,9 @@ class Condition(Config):
 
 class Train(Config):
     """batch: pictures of one pass; accumulate: passes of one step. final_share: of the learning rate, at the
-    cosine's end (1: constant after the warm-up). ema: of the trained tensors, 0 leaves it out. drop: the share
-    of pictures that learn without their condition. flip: the chance of a mirror image, never of a frame whose
-    condition tells left from right.
+    cosine's end (1: constant after the warm-up). clip: of the gradient's norm, ema: of the trained tensors; 0 leaves
+    either out. drop: the share of pictures that learn without their condition. flip: the chance of a mirror image,
+    never of a frame whose condition tells left from right.
     """
 
     steps: int = Field(200, ge=1)
@@ -49,7 +49,7 @@ class Train(Config):
     warmup_steps: int = Field(10, ge=0)
     final_share: float = Field(1.0, ge=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(1.0, gt=0)
+    clip: float = Field(1.0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
     ema: float = Field(0.999, ge=0, lt=1)
@@ -131,7 +131,22 @@ class TuneConfig(Config):
             )
         if self.nano and self.adapter_from:
             raise ValueError("adapter_from goes with a base; leave out nano")
+        if self.adapter_from and self.method.kind == "adalora":
+            raise ValueError(
+                "adapter_from: an adalora's ranks are pruned for good in its own training; begin anew"
+            )
+        self._alive()
         return self
+
+    def _alive(self) -> None:
+        """Raises ValueError for keys that nothing would read."""
+        method = self.method
+        if getattr(method, "label_start", None) != "ssei" and (self.class_data or self.ssei != Ssei()):
+            raise ValueError(
+                "class_data and ssei are read with method.label_start: ssei alone; leave them out"
+            )
+        if method.kind == "adalora" and method.steps not in (AdaLora().steps, self.train.steps):
+            raise ValueError(f"method.steps={method.steps}: a tuning prunes over train.steps; leave it out")
 
     def _whole_study(self) -> TuneConfig:
         if self.study.kind == "bases":
@@ -155,10 +170,13 @@ class TuneConfig(Config):
         return build(TuneConfig, change(raw, self.study.arms[arm] if arm else {}, of), of)
 
     def plan(self) -> Plan:
+        from edgekit.generators.cost import cost_of
         from edgekit.tune.plan import plan_tuning
 
         train, shown, study = self.train, self.report, self.study
         looks = 2 * 10 * shown.frames + 2 * (2 if shown.guidance != 1 else 1) * shown.samples * shown.steps
+        if getattr(self.method, "label_start", None) == "ssei" and not self.class_data:
+            looks += 2 * cost_of(self.base, self.nano).classes * self.ssei.paint * self.ssei.steps
         nanos, times, notes = [self.nano], 1, ()
         if study and study.kind == "bases":
             nanos = list(study.nano.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from edgekit.core.errors import UserError
+from edgekit.core.errors import UserError, suggestion
 from edgekit.core.files import read_jsonl
 from edgekit.dataset import Dataset, Sample
 from edgekit.dataset.tags import words_of
@@ -56,29 +57,40 @@ def read_frames(
     datasets: list[Dataset], split: str, labels: bool, condition: Condition, objective: Objective
 ) -> list[Frame]:
     """The split's frames, asked by label or by caption. Raises UserError where objects are wanted and no
-    Dataset knows any."""
-    frames, known = [], False
+    Dataset knows any, or none of such a class."""
+    frames, known, classes = [], False, set()
     for data in datasets:
         path = data.root / "truth.jsonl"
         truth = {row["id"]: row for row in read_jsonl(path)} if path.is_file() else {}
         known = known or bool(truth)
+        classes |= {t["class"] for told in truth.values() for t in told.get("things", ())}
         for row in data.rows(split):
             told = truth.get(row.id, {})
             asked = (condition.label if labels else condition.caption).format(**words_of(row.tags))
             if not labels and condition.descriptions:
                 asked = told.get("description") or asked
-            things = [
-                t for t in told.get("things", ()) if not objective.objects or t["class"] in objective.objects
-            ]
-            boxes = tuple(tuple(t.get("box_visible") or t["box"]) for t in things)
-            frames.append(Frame(row, data, asked, boxes if objective.object_weight else ()))
+            boxes = _boxes(told.get("things", ()), objective) if objective.object_weight else ()
+            frames.append(Frame(row, data, asked, boxes))
     if objective.object_weight and frames and not known:
         raise UserError(
             "tune: objective.object_weight > 0, and no object is known",
             f"none of {len(datasets)} Datasets has a truth.jsonl with boxes",
             "name data that edgekit render wrote, or set objective.object_weight: 0",
         )
+    if objective.object_weight and frames and (strange := sorted(set(objective.objects) - classes)):
+        raise UserError(
+            f"tune: objective.objects has {strange[0]!r}, and no frame shows one",
+            suggestion(strange[0], sorted(classes)),
+            "mend objective.objects, or leave it out for all",
+        )
     return frames
+
+
+def _boxes(things: Sequence[dict], objective: Objective) -> tuple[tuple[float, ...], ...]:
+    """Of what is seen: a thing without a pixel of its own is behind another. Where nothing is known of masks, the
+    box of the whole thing."""
+    wanted = [t for t in things if not objective.objects or t["class"] in objective.objects]
+    return tuple(tuple(t.get("box_visible") or t["box"]) for t in wanted if t.get("pixels") != 0)
 
 
 def order(count: int, batch: int, step: int, seed: int) -> list[int]:

@@ -6,8 +6,8 @@ from edgekit.core.recipe import Plan
 from edgekit.generators.config import NanoGenerator
 from edgekit.generators.cost import CPU, GPU, ONE_DEVICE, cost_of
 
-# The share of the denoiser that a method trains, roughly (what the papers' tables give for DiT-XL/2).
-_SHARES = {"full": 1.0, "bitfit": 0.001, "difffit": 0.0012, "vpt": 0.02, "driveditfit": 0.01, "tsm": 0.05}
+# The share of the denoiser that a method trains, roughly: with its defaults on DiT-XL/2.
+_SHARES = {"full": 1.0, "bitfit": 0.001, "difffit": 0.0012, "vpt": 0.0042, "driveditfit": 0.007, "tsm": 0.05}
 _OTHERS = 0.01
 # GB of activations a TFLOP of a forward pass, in bf16, and what is left of them with checkpointing.
 _ACTIVATIONS, _CHECKPOINTED = 3.0, 0.15

@@ -11,8 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from edgekit.generators.generator import Generator
-from edgekit.generators.objective import loss
-from edgekit.generators.process import Betas, Process
+from edgekit.generators.process import Betas, Process, matched_t
 from edgekit.generators.sampling import sample
 from edgekit.tune.config import Objective, Report
 from edgekit.tune.data import Frame, Latents
@@ -28,27 +27,51 @@ def edges(process: Process) -> list[int]:
 
 
 @torch.no_grad()
-def loss_by_t(generator: Generator, latents: Latents, frames: Sequence[Frame], seed: int) -> list[float]:
-    """The mean squared error in each tenth of the noise times, over ``frames``.
+def squares(
+    generator: Generator, latents: Latents, frames: Sequence[Frame], reference: Process, low: float, high: float,
+    seed: int, null: bool = False,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """(squared error of what the denoiser predicts, mean over channels [N, h, w]; the objects' masks [N, h, w],
+    None where there is no object), on the CPU.
 
-    Times and noise depend on the seed and the frames alone, so that two calls are a paired comparison.
+    low, high: noise times of ``reference``; under another schedule the generator is asked at the t that is as noisy,
+    as errors at equal t are not comparable. (Where its schedule has no such noise, at the nearest that it has.)
+    Times and noise follow from the seed and the number of frames alone. null: asked with nothing.
     """
-    x0, _ = latents.batch(list(frames), [False] * len(frames), Objective())
-    asked, found = [frame.asked for frame in frames], []
-    bounds = edges(generator.process)
-    for number, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
-        draw = torch.Generator().manual_seed(1_000 * seed + number)
-        t = generator.process.sample_t(len(frames), draw, (low, high))
-        eps = torch.randn(x0.shape, generator=draw)
-        total = 0.0
-        for at in range(0, len(frames), 16):
-            part = slice(at, at + 16)
-            z, e, s = (x[part].to(generator.device) for x in (x0, eps, t))
-            x_t = generator.process.noise(z, e, s)
-            output = generator.predict(x_t, s, generator.condition.encode(asked[part]))
-            total += loss(generator.process, output, z, x_t, e, s).simple.sum().item()
-        found.append(round(total / len(frames), 6))
-    return found
+    process, condition, device = generator.process, generator.condition, generator.device
+    draw = torch.Generator().manual_seed(seed)
+    frames = list(frames)
+    objective = Objective(object_weight=float(any(frame.boxes for frame in frames)))
+    x0, mask = latents.batch(frames, [False] * len(frames), objective)
+    t = reference.sample_t(len(frames), draw, (low, high))
+    eps = torch.randn(x0.shape, generator=draw)
+    if process != reference:
+        t = matched_t(t, reference, process).round().long()
+    found = []
+    for at in range(0, len(frames), 16):
+        z, e, s = (x[at : at + 16].to(device) for x in (x0, eps, t))
+        x_t = process.noise(z, e, s)
+        cond = condition.null(len(z)) if null else condition.encode([f.asked for f in frames[at : at + 16]])
+        said = generator.predict(x_t, s, cond)[:, : z.shape[1]]
+        found.append((said - process.target(z, e, s)).square().mean(1).cpu())
+    return torch.cat(found), None if mask is None else mask[:, 0]
+
+
+def loss_by_t(
+    generator: Generator, latents: Latents, frames: Sequence[Frame], reference: Process, seed: int
+) -> list[float]:
+    """The mean squared error in each tenth of the noise times of ``reference``, over ``frames`` (see ``squares``).
+
+    Two calls with one seed are a paired comparison.
+    """
+    bounds = edges(reference)
+    spans = enumerate(zip(bounds, bounds[1:], strict=False))
+    return [
+        round(
+            squares(generator, latents, frames, reference, *span, 1_000 * seed + number)[0].mean().item(), 6
+        )
+        for number, span in spans
+    ]
 
 
 def asked_of(frames: Sequence[Frame], count: int) -> list[Frame]:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from accelerate import PartialState
-from pydantic import ValidationError
 
-from edgekit.core.errors import UserError, suggestion
+from edgekit.core.errors import UserError
 from edgekit.core.files import write_json, write_jsonl
 from edgekit.core.run import Run
 from edgekit.dataset import Dataset, open_dataset
-from edgekit.generators.adapters.adapter import Adapter, attach, supports
-from edgekit.generators.adapters.files import load_adapter, save_adapter
-from edgekit.generators.adapters.method import Method
+from edgekit.generators.adapters.adapter import Adapter, supports
+from edgekit.generators.adapters.files import save_adapter
 from edgekit.generators.conditions import LabelCondition
 from edgekit.generators.generator import Generator
 from edgekit.generators.nano import build_nano_generator
 from edgekit.generators.open import open_generator, save_generator
-from edgekit.generators.process import Betas
+from edgekit.generators.process import STAGES, Betas, Process, difference, linear, stage_betas
 from edgekit.tune import report
+from edgekit.tune.attached import attached
 from edgekit.tune.config import TuneConfig
 from edgekit.tune.data import Frame, read_frames
-from edgekit.tune.start import start_labels
-from edgekit.tune.trainer import Phase, Trainer, set_stage
+from edgekit.tune.trainer import Phase, Trainer
 
 SCHEMA = "edgekit/tune/1"
 
@@ -53,7 +53,8 @@ def tune(config: TuneConfig, run: Run) -> None:
     frames = _frames(config, generator, datasets)
     _check(config, generator)
     total = sum(p.numel() for p in generator.denoiser.parameters())
-    adapter = _attached(config, run, generator, frames["train"])
+    adapter = attached(config, run, generator, frames["train"])
+    stretches = phases(config, adapter)
     encoders = generator.text_encoders() if config.nano else []
     trainer = Trainer(config, run, adapter, frames["train"], encoders)
     _say(run, config, generator, frames, datasets)
@@ -63,9 +64,10 @@ def tune(config: TuneConfig, run: Run) -> None:
         run.note("no dev frames: the loss is measured on train frames, which flatters it")
     looked_at = frames[measured][: config.report.frames]
     shown = report.asked_of(frames["train"], config.report.samples)
-    before = _before(trainer, looked_at, shown)
+    at_end = _process_at_end(config, generator)  # both losses are told over its noise times
+    before = _before(trainer, looked_at, shown, at_end)
     curve = []
-    for phase in phases(config, adapter):
+    for phase in stretches:
         curve += trainer.run_phase(phase)
     _still(adapter, encoders)
     if adapter.changes_nothing():
@@ -77,19 +79,19 @@ def tune(config: TuneConfig, run: Run) -> None:
 
     # What it did, on the same noise and from the same seeds.
     with trainer.autocast():
-        after = report.loss_by_t(generator, trainer.latents, looked_at, config.seed)
+        after = report.loss_by_t(generator, trainer.latents, looked_at, at_end, config.seed)
         painted = report.paint(generator, [f.asked for f in shown], config.report, config.seed)
-    facts = adapter.facts()
+    facts = adapter.all_facts()
     trainable = sum(trainer.learned.values())
     if config.nano:
         adapter.fold()
         save_generator(generator, run.out / "generator")
     else:
-        save_adapter(adapter, run.out / "adapter")
         if awareness := getattr(adapter, "awareness", None):  # CA-LoRA: the whole table that it chose from
             awareness.save(run.out / "adapter" / "awareness.json")
+        save_adapter(adapter, run.out / "adapter")  # its config is what says that the folder is whole
     write_jsonl(run.out / "curves.jsonl", curve)
-    bounds = report.edges(generator.process)
+    bounds = report.edges(at_end)
     bins = zip(bounds, bounds[1:], before["loss"], after, strict=False)
     write_json(
         run.out / "tune.json",
@@ -111,6 +113,7 @@ def tune(config: TuneConfig, run: Run) -> None:
                 "by_t": [{"from": a, "to": b, "before": x, "after": y} for a, b, x, y in bins],
             },
             "effect": report.effect(before["pictures"], painted),
+            "signal_left": round(at_end.signal_left, 6),  # of the picture at the last t: its brightness leaks
             "facts": facts,
         },
     )
@@ -119,14 +122,27 @@ def tune(config: TuneConfig, run: Run) -> None:
 
 
 def phases(config: TuneConfig, adapter: Adapter) -> list[Phase]:
-    """One stretch of all steps; a method with stages (tsm) has one after another, by their shares."""
+    """One stretch of all steps; a method with stages (tsm) has one after another, by their shares.
+
+    Raises UserError for an interval or schedules of the recipe beside such stages.
+    """
     steps, stages = config.train.steps, getattr(adapter, "stages", None)
     if not stages:
         return [Phase("tune", steps, config.objective.interval)]
+    for key, given in (
+        ("interval", config.objective.interval is not None),
+        ("stages: progressive", config.objective.stages == "progressive"),
+    ):
+        if given:
+            raise UserError(
+                f"tune: objective.{key} with method.kind: {adapter.kind}",
+                f"the method trains in {len(stages)} stages, each with noise times of its own",
+                "leave it out",
+            )
     from edgekit.generators.adapters.tsm.stages import schedule
 
     parts = zip(stages, schedule(stages, steps), strict=True)
-    return [Phase(stage.name, len(part), stage.interval, stage) for stage, part in parts]
+    return [Phase(stage.name, len(part), stage.interval, stage, part.start) for stage, part in parts]
 
 
 def _base(config: TuneConfig, run: Run, datasets: list[Dataset]) -> Generator:
@@ -166,91 +182,41 @@ def _frames(config: TuneConfig, generator: Generator, datasets: list[Dataset]) -
 
 def _check(config: TuneConfig, generator: Generator) -> None:
     """What would fail in the first step, before anything is spent."""
-    if config.objective.stages == "progressive" and not isinstance(generator.process, Betas):
+    process, why = generator.process, None
+    if config.objective.stages == "progressive":
+        if not isinstance(process, Betas):
+            why = "its noise process is a flow, and the stages are tables of betas"
+        elif gap := difference(process, replace(process, betas=linear(len(process)))):
+            why = f"the stages begin with a linear table, and the base knows another: {gap}"
+    if why:
         raise UserError(
-            f"tune: objective.stages: progressive on {generator.arch}",
-            "its noise process is a flow, and the stages are tables of betas",
-            "set objective.stages: fixed",
+            f"tune: objective.stages: progressive on {generator.arch}", why, "set objective.stages: fixed"
         )
-    generator.process.sample_t(1, torch.Generator().manual_seed(0), config.objective.interval)
+    process.sample_t(1, torch.Generator().manual_seed(0), config.objective.interval)
 
 
-def _method(config: TuneConfig, generator: Generator, frames: list[Frame]) -> Method:
-    """The method's settings for this base and these frames: AdaLoRA's steps, labels that the base lacks."""
-    method, change = config.method, {}
-    if method.kind == "adalora":
-        change["steps"] = config.train.steps
-    if isinstance(generator.condition, LabelCondition):
-        wanted, known = sorted({f.asked for f in frames}), generator.condition.names
-        given = getattr(method, "labels", None)
-        known = given or known
-        if strange := [label for label in wanted if label not in known]:
-            if given is None or given:
-                raise UserError(
-                    f"tune: a frame's label {strange[0]!r} is not among the {'method' if given else 'base'}'s",
-                    suggestion(strange[0], known),
-                    "change condition.label, or " + ("method.labels" if given else "choose another method"),
-                )
-            change["labels"] = wanted
-    try:
-        return type(method).model_validate(method.model_dump() | change)
-    except ValidationError as error:
-        raise UserError(
-            f"tune: {method.kind} cannot learn these frames' labels",
-            error.errors()[0]["msg"].removeprefix("Value error, "),
-            "change the method's keys, or condition.label",
-        ) from None
+def _process_at_end(config: TuneConfig, generator: Generator) -> Process:
+    """The noise process that the adapter will be saved with."""
+    process = generator.process
+    if config.objective.stages == "progressive":
+        return replace(process, betas=stage_betas(len(STAGES) - 1, len(process)))
+    return process
 
 
-def _attached(config: TuneConfig, run: Run, generator: Generator, frames: list[Frame]) -> Adapter:
-    if config.adapter_from:
-        adapter = load_adapter(_adapter_folder(run), generator)
-        if adapter.kind != config.method.kind:
-            raise UserError(
-                f"tune: adapter_from is a {adapter.kind} adapter",
-                f"and method.kind is {config.method.kind}",
-                "name one method in both",
-            )
-        known = getattr(generator.condition, "names", None)
-        if strange := [f.asked for f in frames if known and f.asked not in known]:
-            raise UserError(
-                f"tune: adapter_from does not know the label {strange[0]!r}",
-                suggestion(strange[0], known),
-                "change condition.label, or begin without adapter_from",
-            )
-        return adapter
-    names = getattr(generator.condition, "names", None)
-    method = _method(config, generator, frames)
-    if new := getattr(method, "labels", []):
-        if new != names:
-            run.note(f"the base does not know all labels: its table is built anew for {', '.join(new)}")
-    old = generator.condition
-    adapter = attach(method, generator, config.seed)
-    if getattr(method, "label_start", "") == "ssei" and new and new != names:
-        start_labels(config, run, adapter, old, frames)
-    return adapter
+def _before(trainer: Trainer, frames: list[Frame], shown: list[Frame], at_end: Process) -> dict:
+    """The loss and the samples at the start; kept, so that a resumed run compares with the same.
 
-
-def _adapter_folder(run: Run):
-    root = run.input("adapter_from")
-    return root / "adapter" if (root / "adapter").is_dir() else root
-
-
-def _before(trainer: Trainer, frames: list[Frame], shown: list[Frame]) -> dict:
-    """The loss and the samples at the start; kept, so that a resumed run compares with the same."""
+    The loss at the noise of ``at_end``'s times, under the schedule that is known at the start: what is said under
+    one that was never seen tells nothing.
+    """
     path, config, generator = trainer.run.state / "before.pt", trainer.config, trainer.generator
     if path.exists():
         return torch.load(path, weights_only=True)
-    process = generator.process
     with trainer.autocast():
-        pictures = report.paint(generator, [f.asked for f in shown], config.report, config.seed)
-        if config.objective.stages == "progressive":  # both losses under the schedule that is saved
-            set_stage(generator, config.train.steps - 1, config.train.steps)
         told = {
-            "loss": report.loss_by_t(generator, trainer.latents, frames, config.seed),
-            "pictures": pictures,
+            "loss": report.loss_by_t(generator, trainer.latents, frames, at_end, config.seed),
+            "pictures": report.paint(generator, [f.asked for f in shown], config.report, config.seed),
         }
-    generator.process = process
     torch.save(told, path.with_suffix(".part"))
     path.with_suffix(".part").rename(path)
     return told

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -17,6 +16,7 @@ from edgekit.core.errors import UserError
 from edgekit.core.progress import bar
 from edgekit.core.run import Run
 from edgekit.generators.adapters.adapter import Adapter
+from edgekit.generators.draws import draw_of
 from edgekit.generators.generator import Generator
 from edgekit.generators.objective import loss
 from edgekit.generators.process import stage_betas, stage_of
@@ -27,13 +27,14 @@ from edgekit.tune.ema import Ema
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of the training with an optimiser of its own. stage: what the adapter shall learn in it, where
-    its method has stages (``adapter.begin(stage)``)."""
+    """A stretch of the training with an optimiser of its own. first: the step of the whole training that it begins
+    with. stage: what the adapter shall learn in it, where its method has stages (``adapter.begin(stage)``)."""
 
     name: str
     steps: int
     interval: tuple[float, float] | None = None
     stage: Any = None
+    first: int = 0
 
 
 def share_of_rate(step: int, steps: int, train: Train) -> float:
@@ -52,11 +53,6 @@ def set_stage(generator: Generator, step: int, steps: int) -> None:
         generator.process = replace(process, betas=betas)
 
 
-def draw_of(*numbers: int) -> torch.Generator:
-    """A CPU generator of its own for each place in the training: nothing is carried from step to step."""
-    return torch.Generator().manual_seed(int(np.random.default_rng(list(numbers)).integers(2**62)))
-
-
 class Trainer:
     """Trains ``adapter`` (and ``encoders``' parameters) on ``frames``.
 
@@ -72,9 +68,9 @@ class Trainer:
         self.latents = Latents(self.generator)
         self.accelerator = Accelerator(gradient_accumulation_steps=config.train.accumulate)
         self.device = self.generator.device
-        self.texts: dict[str, nn.Parameter] = {}
+        self.text_parameters: dict[str, nn.Parameter] = {}
         for number, encoder in enumerate(encoders):
-            self.texts |= {f"text.{number}.{name}": p for name, p in encoder.named_parameters()}
+            self.text_parameters |= {f"text.{number}.{name}": p for name, p in encoder.named_parameters()}
         self.learned: dict[int, int] = {}  # numbers of elements of all that was ever trained, by identity
         if config.train.gradient_checkpointing:
             self.generator.gradient_checkpointing()
@@ -88,7 +84,7 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         if phase.stage is not None:
             self.adapter.begin(phase.stage)
-        chosen = self.adapter.trainable() | self.texts
+        chosen = self.adapter.trainable() | self.text_parameters
         for parameter in chosen.values():
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
@@ -104,13 +100,9 @@ class Trainer:
                     rate = train.learning_rate * group["lr_scale"]
                     group["lr"] = rate * share_of_rate(step, phase.steps, train)
                 told = self._gradients(step, phase)
-                if not math.isfinite(told["total"]):
-                    raise UserError(
-                        f"tune: the loss of step {step} is not a number",
-                        f"it is {told['total']}; the last save holds step {step - step % train.save_every}",
-                        "lower train.learning_rate, or set train.precision: fp32",
-                    )
-                told["norm"] = self.accelerator.clip_grad_norm_(tensors, train.clip).item()
+                norm = self.accelerator.clip_grad_norm_(tensors, train.clip or math.inf)
+                told["gradient_norm"] = norm.item()
+                self._refuse_nan(told, step)
                 optimiser.step()
                 self.adapter.after_step(step)
                 optimiser.zero_grad(set_to_none=True)
@@ -130,7 +122,19 @@ class Trainer:
             set_stage(self.generator, phase.steps - 1, phase.steps)
         if mean:
             mean.write()
+            self.adapter.after_mean()
+        self.adapter.process_of_training = self.generator.process
         return curve
+
+    def _refuse_nan(self, told: dict[str, float], step: int) -> None:
+        for key, what in (("total", "loss"), ("gradient_norm", "norm of the gradient")):
+            if not math.isfinite(told[key]):
+                saved = step - step % self.config.train.save_every
+                raise UserError(
+                    f"tune: the {what} of step {step} is not a number",
+                    f"it is {told[key]}; the last save holds step {saved}",
+                    "lower train.learning_rate, or set train.precision: fp32",
+                )
 
     def _dropout(self, on: bool) -> None:
         """LoRA's own; all else stays in eval mode."""
@@ -141,8 +145,10 @@ class Trainer:
     def _groups(self) -> list[dict]:
         decay = self.config.train.weight_decay
         groups = [{"lr_scale": 1.0, "weight_decay": None} | group for group in self.adapter.groups()]
-        if self.texts:
-            groups.append({"params": list(self.texts.values()), "lr_scale": 1.0, "weight_decay": None})
+        if self.text_parameters:
+            groups.append(
+                {"params": list(self.text_parameters.values()), "lr_scale": 1.0, "weight_decay": None}
+            )
         for group in groups:
             group["weight_decay"] = decay if group["weight_decay"] is None else group["weight_decay"]
         return groups
@@ -154,8 +160,9 @@ class Trainer:
             set_stage(generator, step, phase.steps)
         process, told = generator.process, {}
         for part in range(train.accumulate):
-            draw = draw_of(self.config.seed, 7, *phase.name.encode(), step, part)
-            chosen = order(len(self.frames), train.batch, step * train.accumulate + part, self.config.seed)
+            draw = draw_of(self.config.seed, 7, phase.name, step, part)
+            done = (phase.first + step) * train.accumulate + part  # passes since the very first step
+            chosen = order(len(self.frames), train.batch, done, self.config.seed)
             frames = [self.frames[i] for i in chosen]
             x0, mask = self.latents.batch(frames, flips_of(frames, train.flip, draw), objective)
             t = process.sample_t(train.batch, draw, phase.interval)
@@ -192,7 +199,7 @@ class Trainer:
             "step": step,
             "curve": curve,
             "tensors": self.adapter.state(),
-            "texts": {name: p.detach() for name, p in self.texts.items()},
+            "texts": {name: p.detach() for name, p in self.text_parameters.items()},
             "optimiser": optimiser.state_dict(),
             "ema": mean.state() if mean else None,
             "rng": torch.get_rng_state(),
@@ -208,7 +215,7 @@ class Trainer:
             return 0, []
         state = torch.load(self._file(phase), map_location="cpu", weights_only=True)
         self.adapter.load(state["tensors"])
-        for name, parameter in self.texts.items():
+        for name, parameter in self.text_parameters.items():
             parameter.copy_(state["texts"][name])
         optimiser.load_state_dict(state["optimiser"])
         if mean:

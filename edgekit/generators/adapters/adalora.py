@@ -24,7 +24,7 @@ class AdaLoraAdapter(PeftAdapter):
     kind = "adalora"
     tensors = ("lora_A", "lora_B", "lora_E")
 
-    def make_tuner(self) -> AdaLoraModel:
+    def peft_settings(self) -> AdaLoraConfig:
         config = self.config
         # PEFT prunes to the target at step steps - last: without a last step it would never get there.
         first, last = round(config.warmup * config.steps), max(1, round(config.settle * config.steps))
@@ -34,7 +34,7 @@ class AdaLoraAdapter(PeftAdapter):
                 f"the warm-up takes {first} of them and settling the last {last}",
                 "raise method.steps, or lower method.warmup and method.settle",
             )
-        peft = AdaLoraConfig(
+        return AdaLoraConfig(
             init_r=config.rank,
             target_r=config.target_rank,
             lora_alpha=config.rank if config.alpha is None else config.alpha,
@@ -45,7 +45,9 @@ class AdaLoraAdapter(PeftAdapter):
             orth_reg_weight=config.orthogonality,
             target_modules=list(self.sites),
         )
-        return AdaLoraModel(self.generator.denoiser, {NAME: peft}, NAME)
+
+    def make_tuner(self, settings: AdaLoraConfig) -> AdaLoraModel:
+        return AdaLoraModel(self.generator.denoiser, {NAME: settings}, NAME)
 
     def penalty(self) -> Tensor | None:
         """Mean over P and Q of every layer of ||PᵀP - I||_F (||QQᵀ - I||_F), weighted (the paper's eq. 4)."""
@@ -62,6 +64,11 @@ class AdaLoraAdapter(PeftAdapter):
             if parameter.grad is None:  # PEFT multiplies by every gradient
                 parameter.grad = torch.zeros_like(parameter)
         self.tuner.update_and_allocate(step)
+
+    def after_mean(self) -> None:
+        """The mean of what was pruned is not 0: pruned again."""
+        if pattern := self.tuner.peft_config[NAME].rank_pattern:
+            self.tuner.rankallocator.mask_using_rank_pattern(self.tuner.model, pattern)
 
     def training_state(self) -> dict:
         allocator, pattern = self.tuner.rankallocator, self.tuner.peft_config[NAME].rank_pattern

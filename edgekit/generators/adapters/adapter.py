@@ -14,6 +14,7 @@ from edgekit.generators.adapters.config import METHODS
 from edgekit.generators.adapters.method import Method
 from edgekit.generators.adapters.sites import label_tables
 from edgekit.generators.generator import Generator
+from edgekit.generators.process import Process
 
 
 class Adapter:
@@ -36,13 +37,19 @@ class Adapter:
         self.base: dict[str, str] = {}  # fingerprint of the base, taken by attach()
         self.base_digest = ""
         self._process = generator.process  # the base's own; training and load_adapter may set another
+        self.process_of_training: Process | None = None  # of a finished training or a loaded file
+        self.kept_facts: dict = {}  # of the file that it was loaded from
         self._put_labels_back: Callable[[], None] | None = None
         self._originals: dict[str, Tensor] = {}
         self._at_start: dict[str, Tensor] = {}
         self._required_grad: dict[str, bool] = {}
 
     def train_in_place(self, parameters: dict[str, nn.Parameter]) -> None:
-        """Marks base parameters as trained; their values are kept for ``detach``."""
+        """Marks base parameters as trained; their values are kept for ``detach``.
+
+        On a bfloat16 base a trainer makes them float32 (what it trains would be lost in rounding), and so does
+        ``load``; a prediction then asks for autocast.
+        """
         self.in_place |= parameters
         self._originals |= {name: p.detach().clone() for name, p in parameters.items()}
 
@@ -82,11 +89,15 @@ class Adapter:
         mine = self.trainable() | self.buffers()
         refuse_mismatch(mine, state, f"this {self.kind} adapter does not fit its config")
         for name, tensor in mine.items():
-            tensor.copy_(state[name])
+            put(tensor, state[name])
 
     def facts(self) -> dict:
         """JSON that a reader of the adapter should know beside its config."""
         return {}
+
+    def all_facts(self) -> dict:
+        """``facts``, and of a loaded adapter what its tensors do not tell (how its labels were started, say)."""
+        return self.kept_facts | self.facts()
 
     def peft_config(self) -> dict | None:
         """A PEFT config for the top of adapter_config.json, where PEFT can read this adapter."""
@@ -109,10 +120,17 @@ class Adapter:
     def after_step(self, step: int) -> None:
         """Called after optimiser step ``step`` (from 0), while gradients are still there."""
 
+    def after_mean(self) -> None:
+        """Called when the trained tensors have become their running means."""
+
+    def moved_in_place(self) -> bool:
+        """Whether a base parameter has another value than at attach."""
+        return any(not torch.equal(p, self._originals[name].to(p)) for name, p in self.in_place.items())
+
     def changes_nothing(self) -> bool:
         """Whether every trained tensor has the value that it had at attach."""
-        olds = self._originals | self._at_start
-        return all(torch.equal(p, olds[name]) for name, p in self.trainable().items())
+        still = all(torch.equal(p, self._at_start[name].to(p)) for name, p in self.added.items())
+        return still and not self.moved_in_place()
 
     def remove(self) -> None:
         """Takes the added modules out of the denoiser."""
@@ -127,8 +145,10 @@ class Adapter:
             )
 
     def fold(self) -> None:
-        """Leaves a plain generator that carries the change."""
+        """Leaves a plain generator that carries the change, in the base's precision."""
         self.merge()
+        for name, parameter in self.in_place.items():
+            parameter.data = parameter.data.to(self._originals[name].dtype)
         self._release()
 
     @torch.no_grad()
@@ -136,7 +156,7 @@ class Adapter:
         """Leaves the generator bit for bit what it was before attach."""
         self.remove()
         for name, parameter in self.in_place.items():
-            parameter.copy_(self._originals[name])
+            put(parameter, self._originals[name])
         if self._put_labels_back:
             self._put_labels_back()
         self.generator.process = self._process
@@ -194,6 +214,15 @@ def attach(config: Method, generator: Generator, seed: int) -> Adapter:
         parameter.requires_grad_(True)
     generator.adapter = adapter
     return adapter
+
+
+@torch.no_grad()
+def put(tensor: Tensor, value: Tensor) -> None:
+    """``value`` into ``tensor``, in the precision of ``value``: bfloat16 would round what was trained away."""
+    if tensor.dtype == value.dtype:
+        tensor.copy_(value)
+    else:
+        tensor.data = value.to(tensor.device, copy=True)
 
 
 def refuse_mismatch(mine: dict[str, Tensor], theirs: dict[str, Tensor], what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.core.errors import UserError
 from edgekit.generators.adapters.adapter import Adapter
 from edgekit.generators.adapters.config import BitFit
 from edgekit.generators.adapters.sites import biases, scale_shift_tables
@@ -13,10 +14,15 @@ class BitFitAdapter(Adapter):
 
     def __init__(self, config: BitFit, generator: Generator, seed: int):
         super().__init__(config, generator)
+        tables = scale_shift_tables(generator.denoiser) if config.scale_shift else {}
+        if config.scale_shift and not tables:
+            raise UserError(
+                "bitfit: scale_shift=true",
+                f"a {type(generator.denoiser).__name__} has no such tables",
+                "leave method.scale_shift out",
+            )
         self.train_table(config.table, config.labels, seed)
-        self.train_in_place(biases(generator.denoiser))
-        if config.scale_shift:
-            self.train_in_place(scale_shift_tables(generator.denoiser))
+        self.train_in_place(biases(generator.denoiser) | tables)
 
 
 def attach(config: BitFit, generator: Generator, seed: int) -> BitFitAdapter:

@@ -10,6 +10,7 @@ from torch.nn.utils import skip_init
 from edgekit.generators.adapters.adapter import Adapter
 from edgekit.generators.adapters.config import Bottleneck
 from edgekit.generators.adapters.sites import blocks
+from edgekit.generators.draws import draw_of
 from edgekit.generators.generator import Generator
 
 _BRANCH = "bottleneck"
@@ -43,7 +44,7 @@ class BottleneckAdapter(Adapter):
         parallel = config.placement == "parallel"
         # AdaptFormer's 0.1 beside the layer; behind it nothing needs damping (neither paper states it).
         scale = (0.1 if parallel else 1.0) if config.scale is None else config.scale
-        draw = torch.Generator().manual_seed(seed)
+        draw = draw_of(seed, "bottleneck")
         self.layers, self._hooks = [], []
         for name, block in blocks(generator.denoiser):
             out = block.ff.net[2].weight  # [D, 4D]
@@ -54,7 +55,7 @@ class BottleneckAdapter(Adapter):
             self._hooks.append(block.ff.register_forward_hook(_parallel if parallel else _sequential))
 
     def changes_nothing(self) -> bool:
-        if any(not torch.equal(p, self._originals[name]) for name, p in self.in_place.items()):
+        if self.moved_in_place():
             return False
         return all(not p.any() for name, p in self.added.items() if ".up." in name)
 

@@ -1,7 +1,8 @@
 """The settings of every fine-tuning method, and their union: ``kind`` chooses. Light: no torch.
 
-table: train the label table too, where the base has one. labels: new names for a base that is asked with
-labels; its table is then built anew for them and trained whatever ``table`` says. Empty: the base's own.
+table: train the label table too, where the base has one. labels: names for a base that is asked with labels; where
+they are not its own, its table is built anew for them (a name that it knows keeps its row) and trained whatever
+``table`` says (DiffFit and DriveDiTFit refuse new labels with table: false). Empty: the base's own.
 """
 
 from __future__ import annotations
@@ -44,10 +45,16 @@ class BitFit(Method):
 Targets = Literal["attention", "qv", "linears"]
 
 
+def _refuse_added(config):
+    if config.added and config.targets == "linears":
+        raise ValueError("targets: linears has the text stream already; leave added out")
+    return config
+
+
 class Lora(Method):
     """Low-rank updates (Hu et al., ICLR 2022) through PEFT: W x + (alpha / rank) B A x.
 
-    targets: attention (q, k, v, out), qv, or linears (every linear layer, embeddings and final layer
+    targets: attention (q, k, v, out), qv, or linears (every linear layer, embeddings, final layer and text stream
     included); added: an MM-DiT's text stream too; init: of A, B is zero; alpha: None means rank.
     """
 
@@ -61,6 +68,10 @@ class Lora(Method):
     dropout: float = Field(0.0, ge=0, lt=1)
     table: bool = False
     labels: Labels = []
+
+    @model_validator(mode="after")
+    def _adds(self) -> Lora:
+        return _refuse_added(self)
 
 
 class AdaLora(Method):
@@ -93,7 +104,7 @@ class AdaLora(Method):
             )
         if self.warmup + self.settle >= 1:
             raise ValueError(f"warmup {self.warmup} + settle {self.settle} leave no step to prune in")
-        return self
+        return _refuse_added(self)
 
 
 class Vpt(Method):

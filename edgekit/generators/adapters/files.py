@@ -20,10 +20,27 @@ from edgekit.generators.process import from_json
 
 SCHEMA = "edgekit/adapter/1"
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+_NEEDED = {  # of adapter_config.json, with their types
+    "method": str, "config": dict, "base": dict, "process": dict, "condition": dict, "facts": dict
+}  # fmt: skip
+
+
+def adapter_folder(root: str | Path) -> Path:
+    """The adapter of a tune run's ``out``, or ``root`` itself where it is one. Raises UserError for neither."""
+    root = Path(root)
+    for folder in (root / "adapter", root):
+        if (folder / CONFIG).is_file():
+            return folder
+    whole = (root / "generator").is_dir()
+    raise UserError(
+        f"no adapter in {root}",
+        "it holds a whole generator" if whole else f"there is no {CONFIG}",
+        "name it as base" if whole else "name a run of edgekit tune",
+    )
 
 
 def save_adapter(adapter: Adapter, folder: str | Path) -> None:
-    """Writes ``folder``. The tensors go first: a folder with a config is whole.
+    """Writes ``folder``. The config goes last, and an old one first: a folder with a config is whole.
 
     Where the method has a PEFT form, adapter_config.json is a PEFT config as well (PEFT leaves unknown keys
     alone), and the tensor file's header tells diffusers' ``load_lora_adapter(folder,
@@ -31,10 +48,10 @@ def save_adapter(adapter: Adapter, folder: str | Path) -> None:
     """
     folder, generator, peft = Path(folder), adapter.generator, adapter.peft_config()
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).unlink(missing_ok=True)
     header = {"format": "pt"}
-    if (
-        peft
-    ):  # one key alone: safetensors writes several in no fixed order, and the bytes must be the same again
+    if peft:
+        # One key alone: safetensors writes several in no fixed order, and the bytes must be the same again.
         told = {f"base_model.model.{key}": value for key, value in peft.items() if key != "peft_type"}
         header = {"lora_adapter_metadata": json.dumps(told)}
     tensors = {name: t.cpu().contiguous() for name, t in adapter.state().items()}
@@ -51,7 +68,7 @@ def save_adapter(adapter: Adapter, folder: str | Path) -> None:
             "base": {"digest": adapter.base_digest, "arch": generator.arch, "tensors": adapter.base},
             "process": generator.process.to_json(),
             "condition": generator.condition.to_json(),
-            "facts": adapter.facts(),
+            "facts": adapter.all_facts(),
         },
     )
 
@@ -63,7 +80,7 @@ def load_adapter(folder: str | Path, generator: Generator) -> Adapter:
     an adapter that changes nothing; the generator is then as it was.
     """
     folder = Path(folder)
-    told = _read(folder)
+    told = read_config(folder)
     config = _config(told, folder)
     _refuse_other_base(told["base"], generator, folder)
     try:
@@ -82,14 +99,20 @@ def load_adapter(folder: str | Path, generator: Generator) -> Adapter:
                 f"all of its {len(tensors)} tensors leave the base's output as it is",
                 "train it for longer, or look at the learning rate and at what it was put on",
             )
-        generator.process = from_json(told["process"])
+        generator.process = adapter.process_of_training = from_json(told["process"])
     except UserError:
         adapter.detach()
         raise
+    adapter.kept_facts = told["facts"]
     return adapter
 
 
-def _read(folder: Path) -> dict:
+def read_config(folder: str | Path) -> dict:
+    """adapter_config.json: method, config, base (digest, arch, tensors), process, condition, facts.
+
+    Raises UserError for a folder that is no adapter, and for a config that lacks one of these.
+    """
+    folder = Path(folder)
     try:
         told = read_json(folder / CONFIG)
     except (OSError, ValueError) as error:
@@ -102,6 +125,16 @@ def _read(folder: Path) -> dict:
             f"{folder}: no adapter that this edgekit reads",
             f"its schema is {schema!r}; {SCHEMA} is read",
             "give a folder written by edgekit tune, of this version",
+        )
+    lacking = [key for key, kind in _NEEDED.items() if not isinstance(told.get(key), kind)]
+    if not lacking:
+        needed = {"digest": str, "arch": str, "tensors": dict}
+        lacking = [f"base.{k}" for k, kind in needed.items() if not isinstance(told["base"].get(k), kind)]
+    if lacking:
+        raise UserError(
+            f"{folder / CONFIG}: not whole",
+            f"it lacks {', '.join(lacking)}, or has something else there",
+            "make the adapter again",
         )
     return told
 

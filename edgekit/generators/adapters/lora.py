@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftConfig
 from peft.tuners.lora import LoraModel
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from edgekit.core.errors import UserError
 from edgekit.generators.adapters.adapter import Adapter, refuse_mismatch
 from edgekit.generators.adapters.config import AdaLora, Lora
 from edgekit.generators.adapters.sites import ADDED_ATTENTION, ATTENTION, Site, sites
+from edgekit.generators.draws import draw_of
 from edgekit.generators.generator import Generator
 
 PEFT_PREFIX = "base_model.model."  # of every tensor in a file that PeftModel writes
@@ -20,7 +21,14 @@ NAME = "default"  # of the one adapter that PEFT is told about
 
 
 def target_sites(denoiser: nn.Module, config: Lora | AdaLora) -> list[Site]:
-    """The linear layers that ``config.targets`` means. Raises UserError where there are none."""
+    """The linear layers that ``config.targets`` means. Raises UserError where there are none, and for ``added``
+    where there is no text stream."""
+    if config.added and not sites(denoiser, ADDED_ATTENTION):
+        raise UserError(
+            f"{config.kind}: added=true",
+            f"a {type(denoiser).__name__} has no text stream of its own",
+            "leave method.added out",
+        )
     if config.targets == "linears":
         found = [s for s in sites(denoiser) if isinstance(s.module, nn.Linear)]
     else:
@@ -47,17 +55,18 @@ class PeftAdapter(Adapter, ABC):
 
     def __init__(self, config: Lora | AdaLora, generator: Generator, seed: int):
         super().__init__(config, generator)
-        self.train_table(config.table, config.labels, seed)
         denoiser = generator.denoiser
+        self.sites = [s.name for s in target_sites(denoiser, config)]
+        settings = self.peft_settings()  # both refuse before anything is changed
+        self.train_table(config.table, config.labels, seed)
         names: dict[int, list[str]] = {}
         for name, module in denoiser.named_modules(remove_duplicate=False):
             names.setdefault(id(module), []).append(name)
-        self.sites = [s.name for s in target_sites(denoiser, config)]
         modules = [*self.sites, *(name.removesuffix(".weight") for name in self.in_place)]
         self.names = {name: names[id(denoiser.get_submodule(name))] for name in modules}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.tuner = self.make_tuner()
+            torch.manual_seed(draw_of(seed, "lora").initial_seed())  # PEFT draws from the global stream
+            self.tuner = self.make_tuner(settings)
         for site in self.sites:
             layer = denoiser.get_submodule(site)
             for tensor in self.tensors:
@@ -67,7 +76,11 @@ class PeftAdapter(Adapter, ABC):
                 self.added[f"{site}.{tensor}"] = parameter
 
     @abstractmethod
-    def make_tuner(self) -> LoraModel:
+    def peft_settings(self) -> PeftConfig:
+        """For ``self.sites``. Raises UserError for settings that cannot be."""
+
+    @abstractmethod
+    def make_tuner(self, settings: PeftConfig) -> LoraModel:
         """PEFT's tuner, injected into the denoiser under NAME."""
 
     def state(self) -> dict[str, Tensor]:
@@ -95,7 +108,7 @@ class PeftAdapter(Adapter, ABC):
         """A [r, in] and B [out, r] whose product the layer adds, up to a scale; AdaLoRA's Λ is inside A."""
 
     def changes_nothing(self) -> bool:
-        if any(not torch.equal(p, self._originals[name]) for name, p in self.in_place.items()):
+        if self.moved_in_place():
             return False
         for site in self.sites:
             a, b = self.factors(site)
@@ -108,15 +121,17 @@ class LoraAdapter(PeftAdapter):
     kind = "lora"
     tensors = ("lora_A.weight", "lora_B.weight")
 
-    def make_tuner(self) -> LoraModel:
-        config = LoraConfig(
+    def peft_settings(self) -> LoraConfig:
+        return LoraConfig(
             r=self.config.rank,
             lora_alpha=self._alpha(),
             target_modules=list(self.sites),
             lora_dropout=self.config.dropout,
             init_lora_weights="gaussian" if self.config.init == "gaussian" else True,
         )
-        return LoraModel(self.generator.denoiser, config, NAME)
+
+    def make_tuner(self, settings: LoraConfig) -> LoraModel:
+        return LoraModel(self.generator.denoiser, settings, NAME)
 
     def factors(self, site: str) -> tuple[Tensor, Tensor]:
         return self.added[f"{site}.lora_A.weight"], self.added[f"{site}.lora_B.weight"]

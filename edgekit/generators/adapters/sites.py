@@ -38,6 +38,8 @@ from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from torch import nn
 
+from edgekit.core.errors import UserError
+
 ATTENTION = ("q", "k", "v", "out")
 ADDED_ATTENTION = ("added_q", "added_k", "added_v", "added_out")
 # These serve every block, though diffusers' DiT keeps a copy inside each (shared: in block 0).
@@ -66,8 +68,18 @@ def blocks(denoiser: nn.Module) -> list[tuple[str, nn.Module]]:
     return found
 
 
+def first_blocks(denoiser: nn.Module, depth: int | None, what: str) -> list[tuple[str, nn.Module]]:
+    """The first ``depth`` of ``blocks``, all for None. Raises UserError, in the name of ``what``, for fewer."""
+    found = blocks(denoiser)
+    if depth is not None and depth > len(found):
+        raise UserError(
+            f"{what}: depth={depth}", f"the denoiser has {len(found)} blocks", f"choose {len(found)} at most"
+        )
+    return found[:depth]
+
+
 def sites(denoiser: nn.Module, roles: Iterable[str] | None = None, depth: int | None = None) -> list[Site]:
-    """Every linear, convolution and embedding layer with its role, each once, in order of names.
+    """Every linear, convolution and embedding layer with its role, each once, in the order of the modules.
 
     roles: only these; depth: only the first ``depth`` blocks and what lies outside blocks.
     """

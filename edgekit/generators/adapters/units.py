@@ -18,12 +18,13 @@ from edgekit.generators.adapters.sites import ADDED_ATTENTION, ATTENTION, sites
 @dataclass(frozen=True, eq=False)
 class Projection:
     """A linear layer of attention. axis: of its weight [out, in], along which heads lie: 0 for q, k, v (eq. 9),
-    1 for the output (eq. 8); role: as in sites.py, without "added_"."""
+    1 for the output (eq. 8); role: as in sites.py, without "added_"; added: of an MM-DiT's text stream."""
 
     name: str
     layer: nn.Linear
     role: str
     heads: int
+    added: bool = False
 
     @property
     def axis(self) -> int:
@@ -59,7 +60,7 @@ def projections(denoiser: nn.Module, added: bool = False) -> list[Projection]:
     found = []
     for site in sites(denoiser, [*ATTENTION, *(ADDED_ATTENTION if added else ())]):
         role = site.role.removeprefix("added_")
-        one = Projection(site.name, site.module, role, site.parent.heads)
+        one = Projection(site.name, site.module, role, site.parent.heads, role != site.role)
         if one.layer.weight.shape[one.axis] % one.heads:
             raise UserError(
                 f"{one.name} has no heads of equal width",
@@ -100,3 +101,24 @@ def chosen_heads(units: Iterable[str], found: list[Projection]) -> list[tuple[Pr
         raise UserError("no head is chosen", f"of {len(place)}", "raise method.share")
     heads = {p.name: [h for h, unit in enumerate(p.units) if unit in wanted] for p in found}
     return [(p, heads[p.name]) for p in found if heads[p.name]]
+
+
+def whole_factors(
+    a: Tensor, b: Tensor, shape: torch.Size, outputs: Tensor | None = None, inputs: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """A [r, in, ..] and B [out, r] of a layer whose weight has ``shape``, out of factors that hold chosen outputs
+    or inputs (indices [n]; None: all) alone: 0 elsewhere."""
+    if inputs is not None:
+        a = a.new_zeros(len(a), *shape[1:]).index_copy(1, inputs, a)
+    if outputs is not None:
+        b = b.new_zeros(shape[0], b.shape[1]).index_copy(0, outputs, b)
+    return a, b
+
+
+def chosen_factors(
+    a: Tensor, b: Tensor, outputs: Tensor | None = None, inputs: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The inverse of ``whole_factors``."""
+    a = a if inputs is None else a.index_select(1, inputs.to(a.device))
+    b = b if outputs is None else b.index_select(0, outputs.to(b.device))
+    return a, b

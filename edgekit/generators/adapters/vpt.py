@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgekit.core.errors import UserError
 from edgekit.generators.adapters.adapter import Adapter
 from edgekit.generators.adapters.config import Vpt
-from edgekit.generators.adapters.sites import blocks, sites
+from edgekit.generators.adapters.sites import first_blocks, sites
+from edgekit.generators.draws import draw_of
 from edgekit.generators.generator import Generator
 
 _TOKENS = "prompt_tokens"
@@ -26,19 +26,15 @@ class VptAdapter(Adapter):
     def __init__(self, config: Vpt, generator: Generator, seed: int):
         super().__init__(config, generator)
         denoiser = generator.denoiser
-        found = blocks(denoiser)
-        if config.depth > len(found):
-            raise UserError(
-                f"vpt: depth {config.depth}", f"this denoiser has {len(found)} blocks", "lower method.depth"
-            )
+        found = first_blocks(denoiser, config.depth, "vpt")
         self.train_table(config.table, config.labels, seed)
         if config.final:
             for site in sites(denoiser, ["final", "final_adaln"]):
                 self.train_in_place({f"{site.name}.{n}": p for n, p in site.module.named_parameters()})
-        draw = torch.Generator().manual_seed(seed)
-        self.blocks = [block for _, block in found[: config.depth]]
+        draw = draw_of(seed, "tokens")
+        self.blocks = [block for _, block in found]
         self._hooks = []
-        for name, block in found[: config.depth]:
+        for name, block in found:
             like = block.ff.net[2].weight  # [D, 4D]
             tokens = torch.randn(config.tokens, like.shape[0], generator=draw) * _SPREAD  # [n, D]
             block.register_parameter(_TOKENS, nn.Parameter(tokens.to(like.device)))

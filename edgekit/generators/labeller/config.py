@@ -12,8 +12,11 @@ class LabellerConfig(Config):
 
     classes: their names; a label map holds their indices, and 255 where nothing is known.
     every: of the cross-attention modules on the way up, which are read (SDXL: 6 of 36); keep_heads: their maps
-    head by head instead of averaged. sampling_steps: of the sampler; features are read at its last step.
-    rounds: passes over all levels, one decoder layer a level. points: of a mask that a loss is computed on.
+    head by head instead of averaged. sampling_steps: of the sampler; features are read at its
+    last step: of 25 that is t = 39 here, where the first step is T − 1; DatasetDM's spacing ends at t = 0 or 1.
+    rounds: passes over the levels that queries attend to (all but the finest), one decoder layer a level: 10 layers
+    on SDXL, as in the paper; 15 on SD 1.5, where 3 rounds give the paper's 9; 5 on a transformer, whose features have
+    one resolution, where 10 rounds give 10. points: of a mask that a loss is computed on.
     """
 
     classes: list[str] = Field(min_length=1, max_length=254)

@@ -21,7 +21,7 @@ from edgekit.generators.adapters.adapter import refuse_mismatch
 from edgekit.generators.generator import Generator
 from edgekit.generators.labeller.config import LabellerConfig
 
-SCHEMA = "edgekit/labeller/1"
+SCHEMA = "edgekit/labeller/2"
 
 
 class Queries(NamedTuple):
@@ -38,9 +38,9 @@ class PixelDecoder(nn.Module):
     use) and without spectral norm, whose scale a norm behind each convolution undoes.
     """
 
-    def __init__(self, channels: list[int], hidden: int, size: tuple[int, int]):
+    def __init__(self, channels: list[int], hidden: int, latent_size: tuple[int, int]):
         super().__init__()
-        self.size = size
+        self.latent_size = latent_size
         self.lateral = nn.ModuleList(nn.Sequential(nn.Conv2d(c, hidden, 1), _norm(hidden)) for c in channels)
         self.merge = nn.ModuleList(_Residual(2 * hidden, hidden) for _ in channels[1:])
         self.grow = _Residual(hidden, hidden)  # of levels beyond the features' finest: one block, used again
@@ -53,24 +53,24 @@ class PixelDecoder(nn.Module):
         for merge, y in zip(self.merge, rest, strict=True):
             x = merge(torch.cat([_resized(x, y.shape[-2:]), y], dim=1))
             outs.append(x)
-        while x.shape[-2] < self.size[0] or x.shape[-1] < self.size[1]:
-            larger = [min(2 * side, full) for side, full in zip(x.shape[-2:], self.size, strict=True)]
+        while x.shape[-2] < self.latent_size[0] or x.shape[-1] < self.latent_size[1]:
+            larger = [min(2 * side, full) for side, full in zip(x.shape[-2:], self.latent_size, strict=True)]
             x = self.grow(_resized(x, larger))
         return outs, self.last(x)
 
 
 class LabelDecoder(nn.Module):
-    """channels: of each level of features, coarse to fine; size: (h, w) of the masks, a latent's.
+    """channels: of each level of features, coarse to fine; latent_size: (h, w) of a latent and of the masks.
 
     The finest level gives mask features alone, and the others are what queries attend to, in turn (SDXL: 32 and
     64; 10 layers in 5 rounds). A single level serves as both.
     """
 
-    def __init__(self, config: LabellerConfig, channels: list[int], size: tuple[int, int]):
+    def __init__(self, config: LabellerConfig, channels: list[int], latent_size: tuple[int, int]):
         super().__init__()
-        self.config, self.channels, self.size = config, list(channels), tuple(size)
+        self.config, self.channels, self.latent_size = config, list(channels), tuple(latent_size)
         hidden, memory = config.hidden, max(1, len(channels) - 1)
-        self.pixels = PixelDecoder(channels, hidden, size)
+        self.pixels = PixelDecoder(channels, hidden, self.latent_size)
         self.decoder = Mask2FormerMaskedAttentionDecoder(
             Mask2FormerConfig(
                 hidden_dim=hidden,
@@ -143,7 +143,7 @@ def save_labeller(decoder: LabelDecoder, generator: Generator, folder: str | Pat
         "schema": SCHEMA,
         "config": decoder.config.model_dump(mode="json"),
         "channels": decoder.channels,
-        "size": list(decoder.size),
+        "latent_size": list(decoder.latent_size),
         "generator": generator.digest(),
     }
     write_json(folder / "labeller.json", told)
@@ -156,7 +156,7 @@ def open_labeller(folder: str | Path, generator: Generator) -> LabelDecoder:
         told = read_json(folder / "labeller.json")
         if told["schema"] != SCHEMA:
             raise ValueError(f"its schema is {told['schema']!r}")
-        decoder = LabelDecoder(LabellerConfig(**told["config"]), told["channels"], tuple(told["size"]))
+        decoder = LabelDecoder(LabellerConfig(**told["config"]), told["channels"], tuple(told["latent_size"]))
         state = load_file(folder / "labeller.safetensors")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: no label generator", str(error)[:200], "train it again") from None

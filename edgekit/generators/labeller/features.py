@@ -15,7 +15,7 @@ from edgekit.generators.sampling import kept_steps
 
 
 def last_step(process: Process, steps: int) -> float:
-    """The t of a sampler's last step, the least noisy one that it sees."""
+    """The t of a sampler's last step, the least noisy one that it sees (DatasetDM reads at t = 0 or 1)."""
     if isinstance(process, Betas):
         return kept_steps(len(process), steps)[-1]
     scheduler = FlowMatchEulerDiscreteScheduler(shift=process.shift)
@@ -136,12 +136,11 @@ def cross_attentions(denoiser: nn.Module) -> list[Attention]:
 
 @torch.no_grad()
 def features_of(
-    generator: Generator, features: Features, z: Tensor, cond: Cond, t: float, draw: torch.Generator
+    generator: Generator, features: Features, z: Tensor, cond: Cond, t: float, eps: Tensor
 ) -> list[Tensor]:
-    """Levels of real pictures' latents z [B,C,h,w], noised to t: one pass, under the condition alone."""
+    """Levels of real pictures' latents z [B,C,h,w], noised by eps to t: one pass, under the condition alone."""
     times = torch.full((len(z),), t, device=z.device)
-    eps = torch.randn(z.shape, generator=draw).to(z)
     if isinstance(generator.process, Betas):
         times = times.long()
-    generator.predict(generator.process.noise(z, eps, times), times, cond)
+    generator.predict(generator.process.noise(z, eps.to(z), times), times, cond)
     return features.levels()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgekit.generators.conditions import Cond
+from edgekit.generators.draws import draw_of
 from edgekit.generators.generator import Generator
 from edgekit.generators.labeller.decoder import LabelDecoder, Queries
 from edgekit.generators.labeller.features import Features, features_of, last_step
@@ -59,13 +60,18 @@ def sample_pairs(
 def label_pictures(
     generator: Generator, decoder: LabelDecoder, pictures: Tensor, cond: Cond, seed: int, batch: int = 8
 ) -> Tensor:
-    """Label maps uint8 [N,H,W] of pictures uint8 [N,H,W,3] of the base's size, as training reads them."""
-    config, draw, found = decoder.config, torch.Generator().manual_seed(seed), []
+    """Label maps uint8 [N,H,W] of pictures uint8 [N,H,W,3] of the base's size, as training reads them.
+
+    Each picture has noise of its own: how many are read at once (batch) changes nothing but rounding.
+    """
+    config, found = decoder.config, []
     t = last_step(generator.process, config.sampling_steps)
     with Features(generator, config.every, config.keep_heads) as features:
         for start in range(0, len(pictures), batch):
             part = {key: value[start : start + batch] for key, value in cond.items()}
             z = generator.codec.encode(pictures[start : start + batch].to(generator.device))
-            levels = features_of(generator, features, z, part, t, draw)
+            draws = [draw_of(seed, "labels", start + i) for i in range(len(z))]
+            eps = torch.stack([torch.randn(z.shape[1:], generator=draw) for draw in draws])
+            levels = features_of(generator, features, z, part, t, eps)
             found.append(label_map(decoder(levels)[-1], tuple(pictures.shape[1:3])))
     return torch.cat(found)

@@ -18,6 +18,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 
 from edgekit.core.errors import UserError
 from edgekit.core.progress import bar
+from edgekit.generators.draws import draw_of
 from edgekit.generators.generator import Generator
 from edgekit.generators.labeller.config import LabellerConfig
 from edgekit.generators.labeller.decoder import LabelDecoder, Queries
@@ -44,14 +45,16 @@ def train_labeller(
     """
     if not len(examples):
         raise UserError("label generator: nothing to train on", "0 label maps", "give a Dataset with ids")
-    draw = torch.Generator().manual_seed(seed)
+    draw = draw_of(seed, "labeller")
     t = last_step(generator.process, config.sampling_steps)
     decoder = optimiser = schedule = None
     with Features(generator, config.every, config.keep_heads) as features:
         with bar("label generator", config.steps, "step") as shown:
             for step in range(config.steps):
                 pictures, labels, cond = _batch(generator, examples, config, draw)
-                levels = features_of(generator, features, generator.codec.encode(pictures), cond, t, draw)
+                z = generator.codec.encode(pictures)
+                eps = torch.randn(z.shape, generator=draw)
+                levels = features_of(generator, features, z, cond, t, eps)
                 if decoder is None:
                     decoder = _new_decoder(config, [x.shape[1] for x in levels], generator, seed)
                     optimiser = torch.optim.Adam(decoder.parameters(), lr=config.learning_rate)

@@ -54,7 +54,11 @@ def worth(measure: Measure, generator: Generator) -> dict[str, float]:
     of the few real pictures and as many painted ones."""
     few = list(pictures(measure.target, measure.study.pictures, 2 * measure.seed))
     real, maps = mapped(few, measure.side)
-    examples = [(rgb, mask, p.caption) for rgb, mask, p in zip(real, maps, few, strict=True)]
+    # The base knows captions, not lists of classes; the decoder is told of classes by the maps alone.
+    examples = [
+        (torch.from_numpy(rgb), torch.from_numpy(mask), p.caption)
+        for rgb, mask, p in zip(real, maps, few, strict=True)
+    ]
     decoder = train_labeller(generator, examples, DECODER, _SEED)
     asked = [measure.frames[i % len(measure.frames)].asked for i in range(PAIRS)]
     cond = generator.condition.encode(asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from edgekit.generators.adapters.adapter import Adapter
 from edgekit.generators.generator import Generator
-from edgekit.generators.process import Process, matched_t
+from edgekit.generators.process import Process
 from edgekit.tune import report
 from edgekit.tune.config import Objective
 from edgekit.tune.data import Frame, Latents, read_frames
@@ -25,33 +26,12 @@ Found = tuple[dict[str, float], dict[str, Any]]
 _SEED = 29
 
 
-@torch.no_grad()
 def squares(
     generator: Generator, latents: Latents, frames: list[Frame], reference: Process, low: float, high: float,
     null: bool = False,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """(squared error of what the denoiser predicts, mean over channels [N, h, w]; the objects' masks [N, h, w]).
-
-    low, high: noise times of ``reference``, the base's process; under another schedule the generator is asked at
-    the t that is as noisy, as errors at equal t are not comparable. Times and noise follow from the frames'
-    number and ``low`` alone. null: asked with nothing.
-    """
-    process, condition = generator.process, generator.condition
-    draw = torch.Generator().manual_seed(_SEED + int(low))
-    objective = Objective(object_weight=float(any(frame.boxes for frame in frames)))
-    x0, mask = latents.batch(frames, [False] * len(frames), objective)
-    t = reference.sample_t(len(frames), draw, (low, high))
-    eps = torch.randn(x0.shape, generator=draw)
-    if process != reference:
-        t = matched_t(t, reference, process).round().long()
-    found = []
-    for at in range(0, len(frames), 64):
-        z, e, s = x0[at : at + 64], eps[at : at + 64], t[at : at + 64]
-        x_t = process.noise(z, e, s)
-        cond = condition.null(len(z)) if null else condition.encode([f.asked for f in frames[at : at + 64]])
-        output = generator.predict(x_t, s, cond)[:, : z.shape[1]]
-        found.append((output - process.target(z, e, s)).square().mean(1))
-    return torch.cat(found), None if mask is None else mask[:, 0]
+    """``report.squares`` with the noise that all arms share."""
+    return report.squares(generator, latents, frames, reference, low, high, _SEED + int(low), null)
 
 
 def by_time(
@@ -96,7 +76,8 @@ def others(measure: Measure, generator: Generator, adapter: Adapter, latents: La
 
 def experts(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
     """TimeStep Master: the error of each core expert on each interval (rows: experts), how alike their updates
-    are, and the mean gates. Nothing for other methods."""
+    are, and each gate's part that depends on the time alone, E[t] (eq. 6), as a mean over layers in twenty parts
+    of the noise times. Nothing for other methods."""
     if adapter.kind != "tsm" or adapter.config.mixture == "moe" or adapter.config.core == 1:
         return {}, {}
     n, frames = adapter.config.core, measure.frames[:128]
@@ -115,9 +96,12 @@ def experts(measure: Measure, generator: Generator, adapter: Adapter, latents: L
     own = np.diag(table)
     others = (table.sum(0) - own) / (n - 1)
     wins = float(np.mean(table.argmin(0) == np.arange(n)))  # of intervals whose own expert errs least
-    return {"own_expert_best": wins, "own_against_others": float(np.mean(own / others))}, {
-        "matrix": matrix, "likeness": (stack @ stack.T).detach().tolist()
-    }  # fmt: skip
+    told = {"matrix": matrix, "likeness": (stack @ stack.T).detach().tolist()}
+    times = [e.router.time for e in adapter.experts.values() if e.router and e.router.time is not None]
+    if times:
+        mean = torch.stack(times).detach().mean(0)  # [T, gates]
+        told["gates_by_t"] = [part.mean(0).tolist() for part in mean.tensor_split(20)]
+    return {"own_expert_best": wins, "own_against_others": float(np.mean(own / others))}, told
 
 
 def awareness(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
@@ -131,6 +115,7 @@ def _maps(measure: Measure) -> dict[str, Any]:
 
     from edgekit.generators.adapters.calora.awareness import measure as scored
     from edgekit.generators.adapters.calora.config import CaLora
+    from edgekit.generators.adapters.units import projections
     from edgekit.generators.open import open_generator
 
     if measure.labels:
@@ -140,20 +125,22 @@ def _maps(measure: Measure) -> dict[str, Any]:
         config = CaLora(
             prompt=prompt, altered=list(altered), variants=len(altered), images=8, steps=20, guidance=3.0
         )
-        maps[concept] = [scored(open_generator(measure.base), config, seed).to_json() for seed in (0, 1)]
-    units = list(maps["style"][0]["scores"])
+        maps[concept] = [scored(open_generator(measure.base), config, seed).to_json() for seed in range(3)]
+    # Without an MM-DiT's text stream, some of whose heads lie off every path to the output.
+    units = [unit for p in projections(open_generator(measure.base).denoiser) for unit in p.units]
 
     def rank(a: dict, b: dict, key: str) -> float:
         return round(float(spearmanr([a[key][u] for u in units], [b[key][u] for u in units])[0]), 4)
 
     found = {}
     for key, name in (("scores", "ratio"), ("concept_rms", "raw")):
+        style, viewpoint = maps["style"], maps["viewpoint"]
         found[name] = {
-            "style_against_viewpoint": rank(maps["style"][0], maps["viewpoint"][0], key),
-            "style_on_other_pictures": rank(*maps["style"], key),
-            "viewpoint_on_other_pictures": rank(*maps["viewpoint"], key),
+            "style_against_viewpoint": [rank(a, b, key) for a, b in zip(style, viewpoint, strict=True)],
+            "style_on_other_pictures": [rank(a, b, key) for a, b in combinations(style, 2)],
+            "viewpoint_on_other_pictures": [rank(a, b, key) for a, b in combinations(viewpoint, 2)],
         }
-    return {"spearman": found, "scores": {c: maps[c][0]["scores"] for c in maps}}
+    return {"spearman": found, "scores": {c: {u: maps[c][0]["scores"][u] for u in units} for c in maps}}
 
 
 LOOKS = {

@@ -1,15 +1,18 @@
 """The generate station: a Dataset of what was asked, resumable, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgekit.core.errors import UserError
-from edgekit.core.files import read_json, read_jsonl
+from edgekit.core.files import read_jsonl
 from edgekit.core.places import shipped
 from edgekit.core.recipe import build, load_recipe
 from edgekit.core.run import start
 from edgekit.dataset import open_dataset
 from edgekit.generate import GenerateConfig, generate
+from edgekit.generators.process import linear
 from tests.unit.tune.conftest import base, frames, tuned  # noqa: F401
 
 ASK = [
@@ -101,13 +104,14 @@ def test_an_adapter_of_another_base_or_schedule_is_refused(base, lora, tuned, tm
         painted(tmp_path / "wrong", base=str(other.path), adapter=str(lora))
     import edgekit.generate.run as station
 
-    def forgets(folder, generator):
-        told = read_json(folder / "adapter_config.json")
-        generator.process = type(generator.process)(
-            (0.5,) * len(told["process"]["betas"]), learned_range=True
-        )
+    load_adapter = station.load_adapter
 
-    monkeypatch.setattr(station, "load_adapter", forgets)
+    def loses(folder, generator):
+        adapter = load_adapter(folder, generator)
+        generator.process = replace(generator.process, betas=linear(500))
+        return adapter
+
+    monkeypatch.setattr(station, "load_adapter", loses)
     with pytest.raises(UserError, match="another noise schedule"):
         painted(tmp_path / "schedule", base=str(base), adapter=str(lora))
 
@@ -129,3 +133,12 @@ def test_splits_are_shares_and_slots_are_words_of_the_label():
 def test_shipped_recipes_load_and_have_a_plan(path):
     plan = load_recipe(GenerateConfig, path).plan()
     assert plan.memory_gb > 0 and plan.disk_gb > 0 and plan.minutes > 0
+
+
+def test_what_was_trained_in_bf16_is_painted_in_bf16(base, tuned, tmp_path):  # noqa: F811
+    """Biases in float32 on weights in bfloat16, without being told so."""
+    tuning = tuned(tmp_path / "t", base=str(base), method={"kind": "bitfit"}, train={"precision": "bf16"})
+    run = painted(tmp_path / "run", base=str(base), adapter=str(tuning.path))
+    plain = painted(tmp_path / "plain", base=str(base), precision="bf16")
+    one, other = (open_dataset(r.out) for r in (run, plain))
+    assert not np.array_equal(one.image(one.rows("train")[0]), other.image(other.rows("train")[0]))

@@ -9,7 +9,7 @@ import torch
 from edgekit.core.errors import UserError
 from edgekit.generators.adapters.adapter import attach
 from edgekit.generators.adapters.calora.config import CaLora
-from edgekit.generators.labeller import train
+from edgekit.generators.labeller import predict, train
 from edgekit.generators.labeller.config import LabellerConfig
 from edgekit.generators.labeller.decoder import LabelDecoder, Queries, open_labeller, save_labeller
 from edgekit.generators.labeller.features import (
@@ -27,6 +27,7 @@ from edgekit.generators.labeller.predict import (
     sample_pairs,
 )
 from edgekit.generators.process import Betas, Flow, linear
+from edgekit.generators.quality.distance import miou
 from tests.unit.generators.adapters import bases
 from tests.unit.generators.adapters.bases import ARCHS, batch, predicted
 from tests.unit.generators.shapes import meta_denoiser
@@ -79,13 +80,8 @@ def levels(channels=(8, 8, 8), n=2, sizes=(2, 4, 8)):
     return [torch.randn(n, c, s, s, generator=draw) for c, s in zip(channels, sizes, strict=True)]
 
 
-def mean_iou(found, truth, classes, ignore=255):
-    """Mean over the classes that occur in either of one confusion matrix of the whole set; ignored pixels are out."""
-    known = truth != ignore
-    pairs = truth[known].long() * classes + found[known].long()
-    table = pairs.bincount(minlength=classes**2).reshape(classes, classes).double()
-    both, either = table.diag(), table.sum(0) + table.sum(1) - table.diag()
-    return (both[either > 0] / either[either > 0]).mean().item()
+def mean_iou(found, truth):
+    return miou(truth.numpy(), found.numpy(), len(NAMES))
 
 
 # --- features -------------------------------------------------------------------------------
@@ -110,6 +106,25 @@ def test_reading_features_changes_no_output_and_leaves_nothing(arch):
         assert channels == {(2, 2): 32 + 2 * tokens, (4, 4): 32 + 2 * tokens, (8, 8): 16}
     else:
         assert channels == {(2, 2): 2 * 32 + (2 * tokens if arch == "pixart" else 0)}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_under_guidance_the_condition_s_half_is_read(arch):
+    generator = base(arch)
+    x, t, cond = batch(generator)
+    null = generator.condition.null(3)
+    with torch.no_grad(), Features(generator, every=1) as features:
+        generator.predict(x, t, cond)
+        alone = features.levels()
+        generator.predict(
+            torch.cat([x, x]), torch.cat([t, t]), {k: torch.cat([null[k], v]) for k, v in cond.items()}
+        )
+        kept, whole = features.levels(last=3), features.levels()
+    for one, last, both in zip(alone, kept, whole, strict=True):
+        assert torch.allclose(last, one, atol=1e-4) and both.shape[0] == 6
+        assert not torch.allclose(
+            both[:3], one, atol=1e-2
+        )  # what the null condition leaves is something else
 
 
 def test_sdxl_is_read_where_the_paper_reads_it():
@@ -217,19 +232,39 @@ def test_a_query_whose_mask_is_empty_everywhere_gives_no_nan():
 
 
 def test_queries_do_not_see_outside_their_masks():
-    """What lies where a mask is off changes nothing in the next layer; the same change inside does."""
+    """What lies where a query's mask is off changes nothing of what it takes in; the same change inside does."""
     model = decoder(rounds=1).eval()
+    attention = model.decoder.layers[0].cross_attn
     seen = []
-    hook = model.decoder.layers[0].cross_attn.register_forward_hook(
-        lambda m, args, kwargs, out: seen.append((kwargs["attn_mask"], out[1])), with_kwargs=True
-    )
-    model(levels())
-    hook.remove()
-    mask, weights = seen[0]  # [B·heads,Q,N] true = blocked; [B,Q,N] mean over heads
+
+    def told(place):
+        def change(module, args, kwargs):
+            if place is None:
+                return args, kwargs
+            memory = {name: kwargs[name].clone() for name in ("key", "value")}  # [N,B,hidden]
+            for x in memory.values():
+                x[place] += 5.0
+            return args, kwargs | memory
+
+        hooks = [
+            attention.register_forward_pre_hook(change, with_kwargs=True),
+            attention.register_forward_hook(
+                lambda m, args, kwargs, out: seen.append((kwargs["attn_mask"], *out)), with_kwargs=True
+            ),
+        ]
+        with torch.no_grad():
+            model(levels())
+        for hook in hooks:
+            hook.remove()
+        return seen[-1]
+
+    mask, before, weights = told(None)  # [B·heads,Q,N] true = blocked; [Q,B,hidden]; [B,Q,N] mean over heads
     blocked = mask.unflatten(0, (2, 2))[:, 0]
     assert blocked.any() and not blocked.all(-1).any()
-    assert weights[blocked].abs().max() == 0
-    assert (weights.sum(-1) - 1).abs().max() < 1e-5
+    assert weights[blocked].abs().max() == 0 and (weights.sum(-1) - 1).abs().max() < 1e-5
+    for place in range(blocked.shape[-1]):
+        moved = (told(place)[1] - before).abs().amax(-1).T  # [B,Q]
+        assert torch.equal(moved == 0, blocked[..., place])
 
 
 # --- losses ---------------------------------------------------------------------------------
@@ -326,9 +361,23 @@ def test_class_scores_leave_no_object_out():
     assert (label_map(said, (8, 8)) == 1).all() and label_map(said, (8, 8)).shape == (1, 8, 8)
 
 
-def test_mean_iou_is_of_the_whole_set_without_ignored_pixels():
-    truth = torch.tensor([[0, 0, 1, 255]])
-    assert mean_iou(torch.tensor([[0, 1, 1, 2]]), truth, 3) == pytest.approx((1 / 2 + 1 / 2) / 2)
+def test_a_picture_s_labels_do_not_depend_on_how_many_are_read_at_once(monkeypatch):
+    generator, drawn = base("unet"), []
+    model = train.train_labeller(generator, scenes(2, 8), SMALL.model_copy(update={"steps": 1}), 0)
+    true = predict.features_of
+
+    def spy(generator, features, z, cond, t, eps):
+        drawn.append(eps)
+        return true(generator, features, z, cond, t, eps)
+
+    monkeypatch.setattr(predict, "features_of", spy)
+    pictures = torch.stack([e[0] for e in scenes(3, 8)])
+    cond = generator.condition.encode(["street"] * 3)
+    found = [label_pictures(generator, model, pictures, cond, seed=9, batch=n) for n in (3, 2, 1)]
+    noise = torch.cat(drawn).unflatten(0, (3, 3))
+    assert torch.equal(noise[0], noise[1]) and torch.equal(noise[0], noise[2])
+    assert not torch.equal(noise[0, 0], noise[0, 1])
+    assert all((one == found[0]).float().mean() > 0.99 for one in found)
 
 
 def test_four_pictures_are_learnt(tmp_path):
@@ -337,12 +386,13 @@ def test_four_pictures_are_learnt(tmp_path):
     generator.denoiser.requires_grad_(False)
     before = {name: x.clone() for name, x in generator.denoiser.state_dict().items()}
     examples, losses = scenes(4, 8), []
-    model = train.train_labeller(generator, examples, SMALL, 0, lambda step, value: losses.append(value))
+    config = SMALL.model_copy(update={"sampling_steps": 25, "steps": 120})  # read at t = 39, nearly clean
+    model = train.train_labeller(generator, examples, config, 0, lambda step, value: losses.append(value))
     pictures, truth = (torch.stack([e[i] for e in examples]) for i in (0, 1))
     cond = generator.condition.encode(["street"] * 4)
     found = label_pictures(generator, model, pictures, cond, seed=9)
-    assert len(losses) == SMALL.steps and losses[-1] < losses[0]
-    assert mean_iou(found, truth, 3) > 0.95
+    assert len(losses) == config.steps and losses[-1] < losses[0]
+    assert mean_iou(found, truth) > 0.95
     assert all(torch.equal(x, before[name]) for name, x in generator.denoiser.state_dict().items())
     save_labeller(model, generator, tmp_path)
     opened = open_labeller(tmp_path, generator)

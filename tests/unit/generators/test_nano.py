@@ -9,6 +9,7 @@ from edgekit.core.errors import UserError
 from edgekit.generators.config import DENOISERS, NanoGenerator
 from edgekit.generators.generator import arch_of
 from edgekit.generators.nano import build_nano_generator, stir
+from edgekit.generators.process import scaled_linear
 from edgekit.generators.words import DRIVING, nano_tokenizer, words_of
 
 torch.set_num_threads(1)
@@ -127,6 +128,14 @@ def test_processes_are_their_kin_s():
     assert (dit.betas[0], dit.betas[-1]) == pytest.approx((1e-4, 2e-2))
     assert unet.betas[-1] == pytest.approx(0.012)
     assert len(small("dit", timesteps=100).process.betas) == 100
+
+
+@pytest.mark.parametrize("arch", ["dit", "unet"])
+def test_a_shorter_schedule_leaves_as_little_of_the_picture(arch):
+    of = {T: small(arch, timesteps=T).process for T in (100, 1000)}
+    assert of[100].signal_left < 0.1 and of[1000].signal_left < 0.1
+    if arch == "unet":
+        assert of[1000].betas == scaled_linear()
 
 
 def test_sizes_that_do_not_fit_are_refused():

@@ -99,6 +99,14 @@ def test_the_bound_is_the_divergence_of_textbook_normals_in_bits(prediction, bet
     assert torch.allclose(found.total, found.simple + found.vb)  # coefficient 1
 
 
+def test_the_bound_counts_t_steps_of_a_thousandth_each():
+    """DiffFit's λ = 0.001 of a sum over T steps, one of which is drawn."""
+    process = Betas(linear(100), learned_range=True)
+    x0, x_t, eps, t, said = batch(process, t=torch.tensor([0, 1, 30, 99]))
+    found = loss(process, said, x0, x_t, eps, t)
+    assert torch.allclose(found.total, found.simple + 0.1 * found.vb) and found.vb.min() > 0
+
+
 def test_at_t_0_the_bound_is_the_likelihood_of_the_8_bit_picture():
     x0, x_t, eps, t, said = batch(LEARNED, t=torch.tensor([0, 0]))
     x0 = ((0.9 * x0 + 1) * 127.5).round() / 127.5 - 1  # away from the outermost bins, which are wider

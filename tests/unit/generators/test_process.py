@@ -80,8 +80,9 @@ def test_a_lower_power_keeps_more_of_the_picture_at_every_t():
     for less, more in zip(tables, tables[1:], strict=False):
         assert (less <= more).all()
     # The signal left at the last step, 9 times as much as under linear.
-    assert of(2).abar[-1].sqrt().item() == pytest.approx(0.0597, abs=5e-5)
-    assert of(None).abar[-1].sqrt().item() == pytest.approx(0.0064, abs=5e-5)
+    assert of(2).signal_left == pytest.approx(0.0597, abs=5e-5)
+    assert of(None).signal_left == pytest.approx(0.0064, abs=5e-5)
+    assert Flow().signal_left == 0
 
 
 def test_the_plain_cosine_ends_in_the_spike_that_scos_has_not():
@@ -108,8 +109,10 @@ def test_at_a_hundred_steps_the_linear_ends_are_ten_times_as_large():
     "contrast, under_linear, under_scos", [(0.25, 73, 149), (0.5, 145, 289), (1, 259, 496)]
 )
 def test_objects_are_submerged_later_under_scos(contrast, under_linear, under_scos):
-    assert of(None).submerged_at(contrast) == under_linear
-    assert of(2).submerged_at(contrast) == under_scos
+    def faded(process):  # the first t with √(ᾱ/(1−ᾱ))·d < 1
+        return int((process.log_snr.div(2).exp() * contrast < 1).nonzero()[0])
+
+    assert faded(of(None)) == under_linear and faded(of(2)) == under_scos
 
 
 def test_the_t_of_equal_noise():

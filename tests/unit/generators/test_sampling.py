@@ -1,6 +1,7 @@
 """Samplers against denoisers whose distribution is known in closed form."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -43,6 +44,8 @@ class Known:
     Its prediction is the exact posterior mean, so that a sampler must give that distribution. v: what it
     says of its variance. ``told`` keeps every t and batch size that it was asked for.
     """
+
+    adapter = None
 
     def __init__(self, process, mean, deviation=0.0, v=None, size=(4, 4)):
         self.process, self.mean, self.deviation, self.v = process, torch.tensor(mean), deviation, v
@@ -328,6 +331,8 @@ def test_under_guidance_the_learned_variance_is_the_conditions():
 class Dit:
     """A small real denoiser; its last layer is not zero."""
 
+    adapter = None
+
     def __init__(self, process, channels_out):
         torch.manual_seed(0)
         self.net = DiTTransformer2DModel(
@@ -397,3 +402,14 @@ def test_what_cannot_be_sampled_is_refused():
             ask(g, 1, steps, sampler)
     with pytest.raises(ValueError, match="seeds"):
         sample(table, labels(0, 0), 3, 1.0, [1])
+
+
+def test_an_adapter_is_sampled_under_its_own_schedule_alone():
+    g = Known(LINEAR, [0.0, 0.0])
+    g.adapter = SimpleNamespace(kind="lora", process_of_training=Betas(cosine_power(2)))
+    with pytest.raises(UserError, match="another noise schedule"):
+        ask(g, 1, 4)
+    g.process = Betas(cosine_power(2))
+    ask(g, 1, 4)
+    g.process, g.adapter.process_of_training = LINEAR, None  # in training: it has none of its own yet
+    ask(g, 1, 4)

@@ -4,18 +4,35 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from edgekit.core.errors import UserError
+from edgekit.core.files import write_jsonl
 from edgekit.core.places import shipped
 from edgekit.core.recipe import build, load_recipe
 from edgekit.dataset import open_dataset
+from edgekit.generators.adapters.driveditfit import ssei
 from edgekit.generators.conditions import LabelCondition
+from edgekit.generators.draws import draw_of
+from edgekit.generators.process import (
+    Betas,
+    Flow,
+    cosine_power,
+    linear,
+    matched_t,
+    scaled_linear,
+    stage_betas,
+)
+from edgekit.tune import report
 from edgekit.tune.config import Condition, Objective, Train, TuneConfig
 from edgekit.tune.data import Latents, flips_of, order, read_frames, words_of
 from edgekit.tune.ema import Ema
-from edgekit.tune.trainer import draw_of, set_stage, share_of_rate
+from edgekit.tune.run import _check, phases
+from edgekit.tune.start import start_labels
+from edgekit.tune.trainer import set_stage, share_of_rate
+from tests.unit.tune.data import write_dataset
 
 RECIPES = sorted((shipped("recipes") / "tune").glob("*.yaml"))
 
@@ -86,10 +103,6 @@ def test_a_mirrored_frame_takes_its_mask_along(frames):
     assert torch.equal(x0[0].flip(-1), x0[1]) and torch.equal(mask[0].flip(-1), mask[1])
     assert mask[0, 0, 5, :4].tolist() == [1, 1, 1, 1] and mask[0, 0, 5, 4:].sum() == 0
     assert latents.batch([frame], [False], Objective())[1] is None
-    others = read_frames(
-        [open_dataset(frames)], "train", True, Condition(), Objective(object_weight=1, objects=["bus"])
-    )
-    assert others[0].boxes == ()
 
 
 def test_labels_and_captions_come_from_tags_where_nothing_is_described(frames):
@@ -105,8 +118,6 @@ def test_labels_and_captions_come_from_tags_where_nothing_is_described(frames):
 
 
 def test_the_stages_of_the_schedule_follow_the_step():
-    from edgekit.generators.process import Betas, linear, stage_betas
-
     generator = SimpleNamespace(process=Betas(linear(), learned_range=True))
     for step, stage in ((0, 0), (5, 2), (11, 5)):
         set_stage(generator, step, 12)
@@ -122,6 +133,10 @@ def test_the_stages_of_the_schedule_follow_the_step():
         ({"condition": {"label": "{town}"}}, "{town}"),
         ({"method": {"kind": "loraa"}}, "method"),
         ({"train": {"batches": 2}}, "batch"),
+        ({"class_data": ["z"]}, "label_start: ssei alone"),
+        ({"ssei": {"paint": 2}}, "label_start: ssei alone"),
+        ({"method": {"kind": "adalora", "steps": 40}}, "train.steps"),
+        ({"method": {"kind": "adalora"}, "adapter_from": "z"}, "begin anew"),
     ],
 )
 def test_a_recipe_that_makes_no_sense(change, says):
@@ -145,3 +160,129 @@ def test_a_config_and_its_plan_need_no_torch():
         "assert not {'torch', 'diffusers', 'peft', 'numpy'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- objects ---
+
+
+def _boxes(tmp_path, things, **objective):
+    """Boxes of the first of two frames, whose things are given."""
+    out = write_dataset(tmp_path / str(len(list(tmp_path.iterdir()))), frames=2, dev=0)
+    truth = [{"id": "f0", "things": things}, {"id": "f1", "things": [{"class": "bus", "box": [1, 2, 3, 4]}]}]
+    write_jsonl(out / "truth.jsonl", truth)
+    asked = Objective(object_weight=1, **objective)
+    return read_frames([open_dataset(out)], "train", True, Condition(), asked)[0].boxes
+
+
+def test_a_thing_counts_where_it_is_seen(tmp_path):
+    hidden = {"class": "car", "box": [4, 30, 24, 50], "box_visible": None, "pixels": 0}
+    half = {"class": "car", "box": [4, 30, 24, 50], "box_visible": [4, 30, 9, 50], "pixels": 60}
+    unknown = {"class": "van", "box": [5, 6, 7, 8], "box_visible": None, "pixels": None}
+    assert _boxes(tmp_path, [hidden]) == ()
+    assert _boxes(tmp_path, [hidden, half, unknown]) == ((4, 30, 9, 50), (5, 6, 7, 8))
+    assert _boxes(tmp_path, [half, unknown], objects=["van"]) == ((5, 6, 7, 8),)
+    assert _boxes(tmp_path, [half], objects=["bus"]) == (), "another frame shows one"
+    with pytest.raises(UserError, match="'buss', and no frame shows one\n.*did you mean 'bus'"):
+        _boxes(tmp_path, [half], objects=["bus", "buss"])
+
+
+# --- new labels ---
+
+
+def test_ssei_looks_at_frames_that_are_drawn_with_the_seed(tmp_path, monkeypatch):
+    seen = []
+
+    def choose(classes, scenarios, *_):
+        seen.append([sorted(picture[0, 0, 0].item() for picture in group) for group in scenarios])
+        return ssei.Choice([0, 0], [1.0, 1.0], "made", True)
+
+    monkeypatch.setattr(ssei, "choose", choose)
+    monkeypatch.setattr("edgekit.tune.start._painted", lambda *_: [torch.zeros(1, 8, 8, 3)])
+    frames = [
+        SimpleNamespace(
+            asked=("fog", "snow")[i % 2], pixels=lambda h, w, i=i: np.full((h, w, 3), i, np.uint8)
+        )
+        for i in range(40)
+    ]
+    generator = SimpleNamespace(codec=SimpleNamespace(factor=1), size=(8, 8))
+    adapter = SimpleNamespace(
+        generator=generator, new_labels=["fog", "snow"], start_labels=lambda choice: None
+    )
+    for number, seed in enumerate((1, 1, 2)):
+        config = TuneConfig(
+            base="b", data=["d"], seed=seed, ssei={"per": 3},
+            method={"kind": "driveditfit", "label_start": "ssei"},
+        )  # fmt: skip
+        run = SimpleNamespace(state=tmp_path / str(number), note=lambda text: None)
+        start_labels(config, run, adapter, LabelCondition(["a", "b"]), frames)
+    assert seen[0] == seen[1] != seen[2]
+    assert all(len(group) == 3 for one in seen for group in one)
+    assert all(i % 2 == n for one in seen for n, group in enumerate(one) for i in group)
+    assert any(group != [n, n + 2, n + 4] for n, group in enumerate(seen[0])), "not the first ones"
+
+
+def test_a_plan_counts_the_classes_that_are_painted():
+    def minutes(**method):
+        recipe = {
+            "base": "hub:facebook/DiT-XL-2-256",
+            "data": ["d"],
+            "method": {"kind": "driveditfit"} | method,
+        }
+        return build(TuneConfig, recipe, "r").plan().minutes
+
+    # 1000 classes, 4 pictures of 20 steps, twice for guidance: 160,000 passes of 237 GFLOP
+    assert minutes(label_start="ssei") - minutes() == pytest.approx(
+        160_000 * 237e9 / (0.35 * 300e12) / 60, rel=0.02
+    )
+
+
+# --- schedules and stages ---
+
+
+def _asks(**objective):
+    return TuneConfig(base="b", data=["d"], method={"kind": "lora"}, objective=objective)
+
+
+def test_stages_begin_where_the_base_is():
+    asked = _asks(stages="progressive")
+    for process in (Betas(linear()), Betas(linear(100), learned_range=True)):
+        _check(asked, SimpleNamespace(arch="dit", process=process))
+    with pytest.raises(UserError, match=r"progressive on unet\n.*0.00085 against 0.0001"):
+        _check(asked, SimpleNamespace(arch="unet", process=Betas(scaled_linear())))
+    with pytest.raises(UserError, match="a flow"):
+        _check(asked, SimpleNamespace(arch="mmdit", process=Flow()))
+
+
+@pytest.mark.parametrize("objective", [{"interval": (0, 500)}, {"stages": "progressive"}])
+def test_a_method_with_stages_has_intervals_of_its_own(objective):
+    adapter = SimpleNamespace(kind="tsm", stages=[None, None])
+    with pytest.raises(UserError, match=f"{next(iter(objective))}.* with method.kind: tsm"):
+        phases(_asks(**objective), adapter)
+
+
+@pytest.mark.parametrize("own", [Betas(linear()), Betas(cosine_power(2))])
+def test_errors_are_compared_at_equal_noise(own):
+    """Of two schedules: at the t of each that is as noisy as the reference's."""
+    reference, told = Betas(cosine_power(2)), []
+
+    def predict(x, t, cond):
+        told.append((x, t))
+        return torch.zeros_like(x)
+
+    frames = [SimpleNamespace(asked="a", boxes=())] * 40
+    generator = SimpleNamespace(
+        process=own, device="cpu", predict=predict, condition=LabelCondition(["a"]), channels=3
+    )
+    latents = SimpleNamespace(batch=lambda *_: (torch.zeros(40, 3, 4, 4), None))
+    square, mask = report.squares(generator, latents, frames, reference, 300, 400, seed=5)
+    draw = torch.Generator().manual_seed(5)
+    wanted, eps = reference.sample_t(40, draw, (300, 400)), torch.randn(40, 3, 4, 4, generator=draw)
+    x, t = (torch.cat(parts) for parts in zip(*told, strict=True))
+    assert mask is None and torch.allclose(square, eps.square().mean(1))
+    if own == reference:
+        assert torch.equal(t, wanted)
+    else:
+        assert torch.equal(t, matched_t(wanted, reference, own).round().long()) and t.max() < 300
+    gap = own.log_snr[t] - reference.log_snr[wanted]
+    assert gap.abs().max() < 0.02
+    assert torch.allclose(x, (1 - own.abar[t]).sqrt().float().view(-1, 1, 1, 1) * eps)

@@ -11,7 +11,7 @@ from edgekit.core.run import start
 from edgekit.generators.open import open_generator
 from edgekit.tune.config import TuneConfig
 from edgekit.tune.run import tune
-from edgekit.tune.study import measure
+from edgekit.tune.study import labels, measure
 from edgekit.tune.study.pictures import GAIN, combinations, pictures, write_world
 from edgekit.tune.study.report import report, spread, verdict
 from edgekit.tune.study.run import study
@@ -204,7 +204,7 @@ def _study(bases, **more):
 
 def test_bases_are_asked_with_the_worlds_factors(bases):
     names = open_generator(bases / "out" / "dit").condition.names
-    assert "night, above" in names and "sunny, object, car" in names and "night, street" not in names
+    assert "night, above" in names and "sunny, street" in names and "night, street" not in names
 
 
 def test_a_study_compares_alike_and_goes_on_where_it_stopped(bases, tmp_path):
@@ -242,15 +242,24 @@ def test_a_study_compares_alike_and_goes_on_where_it_stopped(bases, tmp_path):
     }
 
 
-def test_what_does_not_fit_is_not_tried(bases, tmp_path):
+def test_what_does_not_fit_is_not_tried(bases, tmp_path, monkeypatch):
+    decoder = labels.DECODER.model_copy(update={"steps": 2, "batch": 2, "hidden": 16, "sampling_steps": 2})
+    monkeypatch.setattr(labels, "DECODER", decoder)
+    for name, value in (("ORACLE", 8), ("PAIRS", 4), ("HELD_OUT", 4), ("STEPS", 2)):
+        monkeypatch.setattr(labels, name, value)
     arms = {"bitfit": {"method": {"kind": "bitfit"}}, "vpt": {"method": {"kind": "vpt"}}}
-    config = _study(bases, on=["unet"], seeds=[0], arms=arms, looks=["others"])
+    config = _study(bases, on=["unet"], seeds=[0], arms=arms, looks=["others", "labels"])
     run = start("tune", config, "s", tmp_path / "s")
     tune(config, run)
     told = json.loads((run.out / "study.json").read_text())
     assert "no token sequence" in told["tables"][0]["arms"]["vpt"]["not_applicable"]
     assert not any("vpt" in p.name for p in (run.path / "arms").iterdir())
-    assert {"others_style", "others_view"} <= set(told["tables"][0]["columns"])
+    assert {"others_style", "others_view", "label_miou", "segmenter_with"} <= set(
+        told["tables"][0]["columns"]
+    )
+    sticks = told["results"][0]["measured"]["yardsticks"]
+    assert set(sticks) == {"oracle", "segmenter_alone", "untuned_label_miou", "untuned_segmenter_with"}
+    assert "untuned label miou" in (run.out / "report.md").read_text()
 
 
 def test_other_bases_are_refused(bases, tmp_path):

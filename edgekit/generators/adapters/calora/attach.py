@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core.errors import UserError
-from edgekit.generators.adapters.adapter import Adapter, refuse_mismatch
+from edgekit.generators.adapters.adapter import Adapter, put, refuse_mismatch
 from edgekit.generators.adapters.calora import head_lora
-from edgekit.generators.adapters.calora.awareness import Awareness, measure
+from edgekit.generators.adapters.calora.awareness import Awareness, measure, time_of
+from edgekit.generators.adapters.calora.concepts import concept_of
 from edgekit.generators.adapters.calora.config import NEEDS_SCORES, CaLora
 from edgekit.generators.adapters.calora.select import select
 from edgekit.generators.adapters.lora import PEFT_PREFIX
 from edgekit.generators.adapters.units import chosen_heads, projections
+from edgekit.generators.draws import draw_of
 from edgekit.generators.generator import Generator
 
 
@@ -38,7 +40,7 @@ class CaLoraAdapter(Adapter):
         self.all_units = sum(p.heads for p in found)
         self.all_sizes = sum(sum(p.layer.weight.shape) for p in found)
         self.alpha = config.rank if config.alpha is None else config.alpha
-        draw = torch.Generator().manual_seed(seed)
+        draw = draw_of(seed, "calora")
         self.layers: dict[str, nn.Linear] = {}
         for projection, heads in chosen:
             lora = head_lora.put(projection, heads, config.rank, self.alpha / config.rank, draw)
@@ -76,12 +78,10 @@ class CaLoraAdapter(Adapter):
                         "use the file as it was written, or load it as an ordinary LoRA",
                     )
         for name, parameter in self.in_place.items():
-            parameter.copy_(state[PEFT_PREFIX + name])
+            put(parameter, state[PEFT_PREFIX + name])
 
     def changes_nothing(self) -> bool:
-        if any(not torch.equal(p, self._originals[name]) for name, p in self.in_place.items()):
-            return False
-        return all(self.lora(name).changes_nothing() for name in self.layers)
+        return not self.moved_in_place() and all(self.lora(name).changes_nothing() for name in self.layers)
 
     def facts(self) -> dict:
         """share_of_units says little of the size: a layer with one chosen head carries a whole pair."""
@@ -98,11 +98,19 @@ class CaLoraAdapter(Adapter):
         }
         if self.awareness is not None:
             told = self.awareness.to_json()
-            facts["awareness"] = {
-                key: told[key] for key in ("prompt", "altered", "t", "seeds", "base_digest")
-            }
-            facts["awareness"]["scores"] = {u: self.awareness.scores[u] for u in self.config.units}
+            left_out = ("schema", "scores", "concept_rms", "denoising_rms", "groups")
+            facts["awareness"] = {key: value for key, value in told.items() if key not in left_out}
+            facts["awareness"]["mean_score"] = self._mean_scores()
+            facts["awareness"]["scores"] = {u: told["scores"][u] for u in self.config.units}
         return facts
+
+    def _mean_scores(self) -> dict[str, float]:
+        """Of each stream: in an MM-DiT words act through the text stream, chosen from or not."""
+        streams: dict[str, list[float]] = {}
+        for projection in projections(self.generator.denoiser, self.awareness.added):
+            scores = [self.awareness.scores[unit] for unit in projection.units]
+            streams.setdefault("text stream" if projection.added else "image stream", []).extend(scores)
+        return {name: sum(scores) / len(scores) for name, scores in streams.items()}
 
     def peft_config(self) -> dict:
         tables = sorted(n.removesuffix(".weight") for names in self.tables.values() for n in names)
@@ -136,12 +144,19 @@ def _scores(config: CaLora, generator: Generator, seed: int) -> Awareness | None
     if config.scores is None:
         return measure(generator, config, seed)
     scores = Awareness.read(config.scores)
-    if scores.base_digest != generator.digest():
-        raise UserError(
-            f"{config.scores}: scores of another base",
-            f"digest {scores.base_digest[:16]} against {generator.digest()[:16]}",
-            "leave method.scores out to measure this one",
-        )
+    concept = concept_of(config, getattr(generator.condition, "names", None))
+    for what, there, here in (
+        ("base", scores.base_digest[:16], generator.digest()[:16]),
+        ("concept", scores.prompt, concept.prompt),
+        ("concept", scores.altered, list(concept.altered)),
+        ("noise time", scores.t, time_of(config.at, generator.process)),
+    ):
+        if there != here:
+            raise UserError(
+                f"{config.scores}: scores of another {what}",
+                f"{there} there, {here} here",
+                "leave method.scores out to measure this one",
+            )
     return scores
 
 

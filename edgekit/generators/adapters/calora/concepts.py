@@ -8,7 +8,7 @@ from typing import Literal
 from edgekit.core.errors import UserError
 from edgekit.generators.adapters.calora.config import CaLora
 
-PROMPT = "Photorealistic first-person urban street view"  # of scoring and, alone, of tuning
+PROMPT = "Photorealistic first-person urban street view"  # of scoring; the paper tunes with it alone too
 # In the paper's order; the first three are the ones it uses. "eye-level" hardly differs from PROMPT, so its
 # concept loss is close to nothing and its ratios are noise.
 STYLES = tuple(
@@ -20,7 +20,7 @@ VIEWPOINTS = tuple(
     for view in ("top-down", "high angle", "low angle", "eye-level", "close-up")
 )
 ALTERED = {"style": STYLES, "viewpoint": VIEWPOINTS}
-WEATHERS = ("clear", "foggy", "night-time", "rainy", "snowy")  # of generation for other domains
+PROMPT_WEATHERS = ("clear", "foggy", "night-time", "rainy", "snowy")  # of generation for other domains
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.generators.adapters.units import Projection
+from edgekit.generators.adapters.units import Projection, chosen_factors, whole_factors
 
 NAME = "head_lora"  # of the module under the linear layer that it changes
 
 
 class HeadLora(nn.Module):
-    """s·B·A on chosen heads: on outputs of a q, k or v layer, on inputs of an output layer.
+    """scaling·B·A on chosen heads: on outputs of a q, k or v layer, on inputs of an output layer.
 
     index: [n], the rows (axis 0) or columns (axis 1) of W [out, in] that belong to chosen heads. One pair for all
     heads of a layer: A [r, in] and B [n, r] on axis 0, A [r, n] and B [out, r] on axis 1. A ~ N(0, 1/r²), whatever
@@ -20,11 +20,11 @@ class HeadLora(nn.Module):
     """
 
     def __init__(
-        self, layer: nn.Linear, axis: int, index: Tensor, rank: int, scale: float, draw: torch.Generator
+        self, layer: nn.Linear, axis: int, index: Tensor, rank: int, scaling: float, draw: torch.Generator
     ):
         super().__init__()
         n, (out, into) = len(index), layer.weight.shape
-        self.axis, self.scale = axis, scale
+        self.axis, self.scaling = axis, scaling
         shape_a, shape_b = ((rank, into), (n, rank)) if axis == 0 else ((rank, n), (out, rank))
         a = torch.randn(shape_a, generator=draw) / rank
         device = layer.weight.device
@@ -36,33 +36,39 @@ class HeadLora(nn.Module):
         """y [..., out], the frozen layer's output at x [..., in], with the update."""
         x = x.to(self.A.dtype)
         if self.axis == 0:
-            update = self.scale * F.linear(F.linear(x, self.A), self.B)  # [..., n]
+            update = self.scaling * F.linear(F.linear(x, self.A), self.B)  # [..., n]
             return y.index_add(-1, self.index, update.to(y.dtype))
-        update = self.scale * F.linear(F.linear(x.index_select(-1, self.index), self.A), self.B)
+        update = self.scaling * F.linear(F.linear(x.index_select(-1, self.index), self.A), self.B)
         return y + update.to(y.dtype)
+
+    @property
+    def _where(self) -> tuple[Tensor | None, Tensor | None]:
+        """Chosen outputs and chosen inputs; None: all."""
+        return (self.index, None) if self.axis == 0 else (None, self.index)
 
     def whole(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
         """A [r, in] and B [out, r] of an ordinary LoRA with the same product: 0 where no head is chosen."""
-        a, b = self.A.detach(), self.B.detach()
-        out, into = layer.weight.shape
-        if self.axis == 0:
-            return a.clone(), b.new_zeros(out, b.shape[1]).index_copy(0, self.index, b)
-        return a.new_zeros(a.shape[0], into).index_copy(1, self.index, a), b.clone()
+        return whole_factors(
+            self.A.detach().clone(), self.B.detach().clone(), layer.weight.shape, *self._where
+        )
 
     @torch.no_grad()
     def take(self, a: Tensor, b: Tensor) -> None:
         """The inverse of ``whole``."""
-        self.A.copy_(a if self.axis == 0 else a[:, self.index.to(a.device)])
-        self.B.copy_(b[self.index.to(b.device)] if self.axis == 0 else b)
+        a, b = chosen_factors(a, b, *self._where)
+        self.A.copy_(a)
+        self.B.copy_(b)
 
     def changes_nothing(self) -> bool:
         return not ((self.A != 0).any(1) & (self.B != 0).any(0)).any()
 
 
-def put(projection: Projection, heads: list[int], rank: int, scale: float, draw: torch.Generator) -> HeadLora:
+def put(
+    projection: Projection, heads: list[int], rank: int, scaling: float, draw: torch.Generator
+) -> HeadLora:
     """Adds a HeadLora to the projection's layer by a forward hook: class and weight names stay as they are."""
     layer = projection.layer
-    lora = HeadLora(layer, projection.axis, projection.index(heads), rank, scale, draw)
+    lora = HeadLora(layer, projection.axis, projection.index(heads), rank, scaling, draw)
     layer.add_module(NAME, lora)
     lora.hook = layer.register_forward_hook(lambda module, args, y: getattr(module, NAME)(args[0], y))
     return lora
@@ -75,9 +81,9 @@ def take_out(layer: nn.Linear) -> None:
 
 @torch.no_grad()
 def fold(layer: nn.Linear) -> None:
-    """W0 + s·B·A on the chosen rows or columns, then the update is taken out."""
+    """W0 + scaling·B·A on the chosen rows or columns, then the update is taken out."""
     lora: HeadLora = getattr(layer, NAME)
-    update = (lora.scale * lora.B @ lora.A).to(layer.weight.dtype)
+    update = (lora.scaling * lora.B @ lora.A).to(layer.weight.dtype)
     layer.weight.index_add_(lora.axis, lora.index, update)
     take_out(layer)
 

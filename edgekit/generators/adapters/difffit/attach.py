@@ -7,11 +7,19 @@ from contextlib import ExitStack
 from torch import nn
 
 from edgekit.core.errors import UserError
-from edgekit.generators.adapters import sites as found
 from edgekit.generators.adapters.adapter import Adapter
 from edgekit.generators.adapters.difffit.config import DiffFit
 from edgekit.generators.adapters.difffit.gamma import Gamma
 from edgekit.generators.adapters.difffit.position import set_latent_size
+from edgekit.generators.adapters.sites import (
+    affine_norms,
+    biases,
+    blocks,
+    first_blocks,
+    label_tables,
+    scale_shift_tables,
+    sites,
+)
 from edgekit.generators.generator import Generator
 
 # Roles of sites.py that each place of γ means. "block" scales what attention and feed-forward give to the
@@ -36,7 +44,7 @@ def gamma_sites(denoiser: nn.Module, config: DiffFit) -> dict[str, nn.Module]:
     chosen = set(gamma_blocks(denoiser, config))
     places: dict[str, nn.Module] = {}
     for place in config.gammas:
-        here = found.sites(denoiser, ROLES[place])
+        here = sites(denoiser, ROLES[place])
         if place == "time":  # one scale on the embedding, as its last linear gives it
             here = [site for site in here if site.module is site.parent.linear_2]
         if not here:
@@ -52,14 +60,9 @@ def gamma_sites(denoiser: nn.Module, config: DiffFit) -> dict[str, nn.Module]:
 
 def gamma_blocks(denoiser: nn.Module, config: DiffFit) -> list[int]:
     """Indices of the blocks with γ. Raises UserError for more than there are."""
-    count = len(found.blocks(denoiser))
+    count = len(blocks(denoiser))
     depth = max(1, count // 2) if config.depth is None else config.depth
-    if depth > count:
-        raise UserError(
-            f"difffit: depth={depth}",
-            f"the denoiser has {count} blocks",
-            f"choose 0 to {count}, or leave it out",
-        )
+    first_blocks(denoiser, depth, "difffit")
     return list(range(depth) if config.side == "first" else range(count - depth, count))
 
 
@@ -88,21 +91,21 @@ class DiffFitAdapter(Adapter):
     def _modules(self, config: DiffFit) -> dict[str, dict[str, nn.Parameter]]:
         """{part: {name: parameter of the denoiser}}, found by module type."""
         denoiser = self.generator.denoiser
-        norms = found.affine_norms(denoiser)
+        norms = affine_norms(denoiser)
         if config.norms == "layer":
             kind_of = {name: type(denoiser.get_submodule(name.rpartition(".")[0])) for name in norms}
             norms = {name: p for name, p in norms.items() if issubclass(kind_of[name], nn.LayerNorm)}
-        captions = {f"{s.name}.weight": s.module.weight for s in found.sites(denoiser, ["caption"])}
-        tables = found.scale_shift_tables(denoiser)
+        captions = {f"{s.name}.weight": s.module.weight for s in sites(denoiser, ["caption"])}
+        tables = scale_shift_tables(denoiser)
         for key, there in (("caption_projection", captions), ("scale_shift", tables)):
             if getattr(config, key) and not there:
                 raise UserError(
                     f"difffit: {key}=true", f"a {type(denoiser).__name__} has none", f"leave method.{key} out"
                 )
         return {
-            "biases": found.biases(denoiser) if config.biases else {},
+            "biases": biases(denoiser) if config.biases else {},
             "norms": {} if config.norms == "none" else norms,
-            "table": found.label_tables(denoiser) if config.table else {},
+            "table": label_tables(denoiser) if config.table else {},
             "captions": captions if config.caption_projection else {},
             "scale_shift": tables if config.scale_shift else {},
         }

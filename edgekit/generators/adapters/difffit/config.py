@@ -21,13 +21,14 @@ class DiffFit(Method):
 
     depth: how many blocks carry γ, counted from ``side`` (first = nearest the input); None is half of them,
     as in the paper (14 of 28).
-    norms: weights of affine layer norms (the paper's; a DiT has none), or of group and RMS norms too.
+    norms: weights and biases of affine layer norms (the paper's; a DiT has none), or of group and RMS norms too,
+    whatever ``biases`` says.
     table: false where labels stay (the paper's ImageNet-512 run); labels: new class names, for which the
     table is rebuilt; empty keeps the base's.
     caption_projection: what a PixArt or an SD3 has in the table's place; millions of parameters in real ones.
     scale_shift: PixArt's tables of that name, biases in all but name.
-    latent_size: (height, width) to tune at, with position codes squeezed into the range that the base knows
-    (scaled) or going on beyond it (extended).
+    latent_size: (height, width) to tune at; position: its codes are squeezed into the range that the base knows
+    (scaled) or go on beyond it (extended).
     lr_scale: times the recipe's learning rate. The paper's rate is 1e-3, ten times that of full
     fine-tuning (Table 4d).
     """
@@ -49,7 +50,9 @@ class DiffFit(Method):
     lr_scale: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
-    def _learns_its_labels(self) -> DiffFit:
+    def _whole(self) -> DiffFit:
         if self.labels and not self.table:
             raise ValueError("table=false with new labels: their rows would stay random")
+        if self.latent_size is None and self.position != "scaled":
+            raise ValueError(f"position={self.position} without latent_size: the codes stay as they are")
         return self

@@ -14,6 +14,7 @@ from diffusers.models.embeddings import PatchEmbed, get_2d_sincos_pos_embed_from
 from torch import Tensor
 
 from edgekit.core.errors import UserError
+from edgekit.generators.conditions import TextCondition
 
 
 def position_codes(width: int, rows: Tensor, columns: Tensor) -> Tensor:
@@ -31,28 +32,28 @@ def squeezed(cells: int, base: int, interpolation: float = 1.0) -> Tensor:
     return torch.arange(cells, dtype=torch.float32) / (cells / base) / interpolation
 
 
-def set_latent_size(generator, size: tuple[int, int], trick: bool = True) -> Callable[[], None]:
+def set_latent_size(generator, size: tuple[int, int], scaled: bool = True) -> Callable[[], None]:
     """Makes ``generator`` work at latents of ``size`` (height, width) and regenerates its position codes.
 
-    trick: False continues the codes beyond the range that the base was trained on, for comparison (an
-    SD3 keeps its codes as they are). A UNet has no position codes: only its size changes.
+    scaled: False continues the codes beyond the range that the base was trained on, for comparison (an
+    SD3 keeps its codes as they are). A UNet has no position codes: its size changes, and what SDXL and Kolors are
+    told of it beside the text.
     Weights and the denoiser's config stay; returns a function that puts codes and size back.
     Raises UserError for a size that the patches do not divide or that the denoiser cannot hold.
     """
     embed = getattr(generator.denoiser, "pos_embed", None)
     before = generator.size
     if not isinstance(embed, PatchEmbed):
-        generator.size = tuple(size)
-        return lambda: setattr(generator, "size", before)
+        return _resized(generator, tuple(size))
     grid = tuple(side // embed.patch_size for side in size)
     _check(generator, embed, tuple(size), grid)
     old = embed.pos_embed, embed.height, embed.width
     if embed.pos_embed_max_size:
         known = tuple(side // embed.patch_size for side in before)
-        coordinates = _cropped(embed, known, grid) if trick else None
+        coordinates = _cropped(embed, known, grid) if scaled else None
     else:
         base = embed.base_size
-        coordinates = [squeezed(c, base if trick else c, embed.interpolation_scale) for c in grid]
+        coordinates = [squeezed(c, base if scaled else c, embed.interpolation_scale) for c in grid]
         embed.height, embed.width = grid
     if coordinates:
         codes = position_codes(embed.pos_embed.shape[-1], *coordinates)
@@ -64,6 +65,19 @@ def set_latent_size(generator, size: tuple[int, int], trick: bool = True) -> Cal
         generator.size = before
 
     return restore
+
+
+def _resized(generator, size: tuple[int, int]) -> Callable[[], None]:
+    """Another size without position codes: of the latents, and of the pictures that a text condition tells of."""
+    before, condition = generator.size, generator.condition
+
+    def set_to(size: tuple[int, int]) -> None:
+        generator.size = size
+        if isinstance(condition, TextCondition):
+            condition.resize(tuple(side * generator.codec.factor for side in size))
+
+    set_to(size)
+    return lambda: set_to(before)
 
 
 def _cropped(embed: PatchEmbed, known: tuple[int, int], grid: tuple[int, int]) -> list[Tensor]:

@@ -11,38 +11,43 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from edgekit.core.errors import UserError
-from edgekit.generators.adapters import sites as found
 from edgekit.generators.adapters.adapter import Adapter
 from edgekit.generators.adapters.driveditfit.config import DriveDiTFit
 from edgekit.generators.adapters.driveditfit.modulation import BiasShift, LowRank, Ones, OnesConv
 from edgekit.generators.adapters.driveditfit.rope import RopeProcessor
 from edgekit.generators.adapters.driveditfit.ssei import Choice, start_rows
+from edgekit.generators.adapters.sites import (
+    ADDED_ATTENTION,
+    ATTENTION,
+    Site,
+    blocks,
+    first_blocks,
+    label_tables,
+    sites,
+)
+from edgekit.generators.draws import draw_of
 from edgekit.generators.generator import Generator
-from edgekit.generators.process import Betas
 
 log = logging.getLogger("edgekit.generators.driveditfit")
 
-# A UNet has no adaLN: its residual blocks' timestep linears are what the condition acts through.
-_ALWAYS = ("adaln", "added_adaln", "resnet_time", "time", "final", "final_adaln")
-_ROLES = (*found.ATTENTION, *found.ADDED_ATTENTION, *_ALWAYS)
+# Beside attention. A UNet has no adaLN: its residual blocks' timestep linears are what the condition acts through.
+_CONDITION = ("adaln", "added_adaln", "resnet_time", "time", "final", "final_adaln")
+_ROLES = (*ATTENTION, *ADDED_ATTENTION, *_CONDITION)
 _FEED_FORWARD = ("ff_in", "ff_out", "added_ff_in", "added_ff_out")
 
 
-def modulated(denoiser: nn.Module, config: DriveDiTFit) -> list[found.Site]:
+def modulated(denoiser: nn.Module, config: DriveDiTFit) -> list[Site]:
     """The layers whose weights and biases are modulated. Raises UserError for a depth beyond the blocks."""
-    blocks = len(found.blocks(denoiser))
-    if config.depth and config.depth > blocks:
-        raise UserError(
-            f"driveditfit: depth={config.depth}", f"the denoiser has {blocks} blocks", f"choose 1 to {blocks}"
-        )
+    first_blocks(denoiser, config.depth, "driveditfit")
     roles = (*_ROLES, *_FEED_FORWARD * config.feed_forward, *("patch",) * config.patch)
-    return found.sites(denoiser, roles, config.depth)
+    return sites(denoiser, roles, config.depth)
 
 
 class DriveDiTFitAdapter(Adapter):
     """See ``DriveDiTFit``. Without RoPE and new labels the identity at the start, and folds exactly.
 
-    Modulations are torch parametrizations: a layer keeps its class, and ``layer.weight`` is the modulated one.
+    Modulations are torch parametrizations: a layer's class becomes a subclass of what it was, and ``layer.weight``
+    is the modulated one.
     """
 
     kind = "driveditfit"
@@ -54,24 +59,25 @@ class DriveDiTFitAdapter(Adapter):
         self.rope = _rope(config, generator)  # both refuse before anything is changed
         self._seed = seed
         self._old_table: Tensor | None = None  # of the base, for rows that start from it
+        self.new_labels: list[str] = []  # which the base does not know
         self.choice: Choice | None = None
         self._waits_for_rows = False
         self._undo = ExitStack()
         self._start_table()
 
         self.parts: list[tuple[nn.Module, str, nn.Module]] = []  # layer, "weight" | "bias", its modulation
-        draw = torch.Generator().manual_seed(seed)
+        draw = draw_of(seed, "modulation")
         for site in places:
             if config.mul or config.add:
                 self._modulate(site, "weight", _operator(site.module.weight, config, draw))
             if config.bias_mod and site.module.bias is not None:
                 self._modulate(site, "bias", BiasShift(site.module.bias))
 
-        for _, block in found.blocks(denoiser)[: config.depth] if self.rope else ():
+        for _, block in first_blocks(denoiser, config.depth, "driveditfit") if self.rope else ():
             self._undo.callback(block.attn1.set_processor, block.attn1.processor)
             block.attn1.set_processor(self.rope)
 
-    def _modulate(self, site: found.Site, which: str, part: nn.Module) -> None:
+    def _modulate(self, site: Site, which: str, part: nn.Module) -> None:
         # unsafe: shape and type stay, so torch need not run each part to check them.
         parametrize.register_parametrization(site.module, which, part, unsafe=True)
         self.parts.append((site.module, which, part))
@@ -80,22 +86,24 @@ class DriveDiTFitAdapter(Adapter):
     # --- scenario rows ---
 
     def _start_table(self) -> None:
-        config, tables = self.config, found.label_tables(self.generator.denoiser)
+        config, tables = self.config, label_tables(self.generator.denoiser)
         old = next((table.detach().clone() for table in tables.values()), None)
-        self.train_table(config.table == "trained", config.labels, self._seed)
-        if self._put_labels_back:  # a new table, which begins with normal rows
+        known = getattr(self.generator.condition, "names", [])
+        self.train_table(config.table, config.labels, self._seed)
+        if self._put_labels_back:  # a new table, whose new rows begin normal
             self._old_table = old
-            self._waits_for_rows = config.label_start == "ssei"
+            self.new_labels = [label for label in config.labels if label not in known]
+            self._waits_for_rows = config.label_start == "ssei" and bool(self.new_labels)
             if config.label_start not in ("ssei", "normal"):
                 self._write_rows()
 
     def start_labels(self, choice: Choice) -> None:
         """SSEI: the new labels' rows become copies of the chosen classes' (see ``ssei.choose``).
 
-        choice: a class of the base for each of config.labels, in their order; classes in that of the base's
+        choice: a class of the base for each of ``new_labels``, in their order; classes in that of the base's
         names. Raises UserError where the config asks for no SSEI, or the choice is for other labels.
         """
-        if self._old_table is None or self.config.label_start != "ssei":
+        if not self.new_labels or self.config.label_start != "ssei":
             raise UserError(
                 "SSEI: no label table waits for rows",
                 f"labels={self.config.labels}, label_start={self.config.label_start}",
@@ -104,23 +112,23 @@ class DriveDiTFitAdapter(Adapter):
         self.choice = choice
         self._write_rows()
         for row, labels in choice.collisions().items():
-            names = ", ".join(self.config.labels[label] for label in labels)
+            names = ", ".join(self.new_labels[label] for label in labels)
             log.info("SSEI: %s all start from class %d", names, row)
 
     @torch.no_grad()
     def _write_rows(self) -> None:
-        draw = torch.Generator().manual_seed(self._seed)
-        count, how = len(self.config.labels), self.config.label_start
-        rows = start_rows(self._old_table, how, count, self.choice, draw)
-        for table in found.label_tables(self.generator.denoiser).values():
-            table.copy_(rows)
+        how, count = self.config.label_start, len(self.new_labels)
+        rows = start_rows(self._old_table, how, count, self.choice, draw_of(self._seed, "rows"))[:-1]
+        for row, label in zip(rows, self.new_labels, strict=True):
+            for table in label_tables(self.generator.denoiser).values():
+                table[self.config.labels.index(label)] = row
         self._waits_for_rows = False
 
     def on_t(self, t: Tensor) -> None:
         if self._waits_for_rows:
             raise UserError(
                 "driveditfit: label_start=ssei, and no rows were chosen",
-                f"{len(self.config.labels)} labels wait for the classes that they start from",
+                f"{len(self.new_labels)} labels wait for the classes that they start from",
                 "give images to SSEI (start_labels), or set method.label_start: normal",
             )
 
@@ -142,7 +150,7 @@ class DriveDiTFitAdapter(Adapter):
         (The released script decays its all-ones factors by 1e-2 of the rate, and so the weights.)
         """
         ones = {id(part.scale) for _, _, part in self.parts if isinstance(part, BiasShift)}
-        if self.config.init == "code_ones":
+        if self.config.init == "released":
             ones |= {id(p) for _, which, part in self.parts if which == "weight" for p in part.parameters()}
         split: dict[bool, list] = {False: [], True: []}
         for parameter in self.trainable().values():
@@ -155,19 +163,18 @@ class DriveDiTFitAdapter(Adapter):
         ]
 
     def facts(self) -> dict:
-        """Counts, the labels' start, and the betas to sample with: the last that it was trained under."""
-        process, choice = self.generator.process, self.choice
+        """Counts, and how new labels were started."""
+        choice = self.choice
         told: dict = {
             "modulated_layers": len({id(layer) for layer, _, _ in self.parts}),
             "parameters": sum(p.numel() for p in self.trainable().values()),
-            "betas": list(process.betas) if isinstance(process, Betas) else None,
             "rope": self.rope and {"scope": self.rope.scope, "grid": list(self.rope.grid)},
         }
         if choice:
             told["ssei"] = {
                 "encoder": choice.encoder,
                 "stand_in": choice.stand_in,
-                "rows": dict(zip(self.config.labels, choice.rows, strict=True)),
+                "rows": dict(zip(self.new_labels, choice.rows, strict=True)),
                 "cosines": [round(cosine, 4) for cosine in choice.cosines],
                 "collisions": {str(row): labels for row, labels in choice.collisions().items()},
             }
@@ -178,8 +185,9 @@ class DriveDiTFitAdapter(Adapter):
         """Drifted in-factors under zero out-factors change nothing; RoPE and new labels always do."""
         if self.rope or self._old_table is not None:
             return False
-        tables = all(torch.equal(p, self._originals[name]) for name, p in self.in_place.items())
-        return tables and all(torch.allclose(part(x), x, rtol=1e-6, atol=0) for part, x in self._changed())
+        return not self.moved_in_place() and all(
+            torch.allclose(part(x), x, rtol=1e-6, atol=0) for part, x in self._changed()
+        )
 
     def _changed(self):
         return ((part, getattr(layer.parametrizations, which).original) for layer, which, part in self.parts)
@@ -204,7 +212,7 @@ class DriveDiTFitAdapter(Adapter):
 
 
 def _operator(weight: Tensor, config: DriveDiTFit, draw: torch.Generator) -> nn.Module:
-    if config.init == "code_ones":
+    if config.init == "released":
         return (OnesConv if weight.ndim == 4 else Ones)(weight, config.rank)
     return LowRank(weight, config.rank, config.mul, config.add, draw)
 
@@ -222,7 +230,7 @@ def _rope(config: DriveDiTFit, generator: Generator) -> RopeProcessor | None:
             f"driveditfit: rope={config.rope} on {generator.arch}", reasons[generator.arch],
             "set method.rope: off",
         )  # fmt: skip
-    patch, attn = generator.denoiser.config.patch_size, found.blocks(generator.denoiser)[0][1].attn1
+    patch, attn = generator.denoiser.config.patch_size, blocks(generator.denoiser)[0][1].attn1
     grid = (generator.size[0] // patch, generator.size[1] // patch)
     return RopeProcessor(grid, attn.to_q.out_features, attn.heads, config.rope)
 

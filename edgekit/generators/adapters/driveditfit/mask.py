@@ -57,7 +57,7 @@ def object_mask(
 def _cells(start: float, end: float, pixels: int, cells: int, rule: str, min_cells: int) -> slice:
     """The cells of one axis; an empty slice where the box is left out."""
     nothing = slice(0, 0)
-    if end < 0 or start >= pixels:
+    if end < 0 or start >= pixels or end == 0 > start:  # one that ends on the edge has no part in the image
         return nothing
     # Multiplied before divided: a box edge on a cell's edge stays there.
     first, last = max(start, 0) * cells / pixels, min(end, pixels) * cells / pixels

@@ -7,16 +7,9 @@ makes W̃ = 0, so Γ is a residual here: W̃ = W∘(1 + Γout·Γin) + Bout·Bin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-
-
-def count(shape: Sequence[int], rank: int, mul: bool = True, add: bool = False, bias: bool = True) -> int:
-    """New parameters of one modulated weight ``(out, in[, kh, kw])``: r·(in + out) a part, and 2·out."""
-    out, inner = shape[0], math.prod(shape[1:])
-    return (mul + add) * rank * (out + inner) + 2 * out * bias
 
 
 class LowRank(nn.Module):
@@ -37,7 +30,8 @@ class LowRank(nn.Module):
         self.mul, self.add = mul, add
 
     def forward(self, weight: Tensor) -> Tensor:
-        # In the factors' own precision, whatever autocast says: W + W∘Γ keeps a Γ that 1 + Γ would round away.
+        # In the factors' own precision, whatever autocast says: W + W∘Γ keeps a Γ that 1 + Γ would round away. What
+        # comes out is rounded to the precision of W: on a bfloat16 base a change below 1/256 of W is lost.
         with torch.autocast(weight.device.type, enabled=False):
             plain = weight.flatten(1).to(torch.float32)  # [out, in]
             changed = plain

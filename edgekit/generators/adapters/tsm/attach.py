@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core.errors import UserError, suggestion
-from edgekit.generators.adapters.adapter import Adapter, refuse_mismatch
+from edgekit.generators.adapters import lora
+from edgekit.generators.adapters.adapter import Adapter, put, refuse_mismatch
 from edgekit.generators.adapters.sites import ADDED_ATTENTION, ATTENTION, Site, sites
 from edgekit.generators.adapters.tsm.clock import Clock, Moment, forget, remember
 from edgekit.generators.adapters.tsm.config import TimestepMaster
@@ -17,20 +18,17 @@ from edgekit.generators.adapters.tsm.layers import Experts, add_experts
 from edgekit.generators.adapters.tsm.router import Router
 from edgekit.generators.adapters.tsm.stages import TABLE, Stage, plan
 from edgekit.generators.adapters.units import Projection, chosen_heads, projections
+from edgekit.generators.draws import draw_of
 from edgekit.generators.generator import Generator
 from edgekit.generators.process import Betas
 
 Mode = Literal["base", "vanilla", "stage1", "stage2"]
 FLOW_STEPS = 1000  # a flow's t runs from 0 to 1000
 
-ROLES = {
-    "attention": ATTENTION,
-    "qv": ("q", "v"),
-    # what the paper adapts for few-step distillation (App. A): 278 layers of SD 1.5
-    "distillation": (
-        *ATTENTION, "proj_in", "proj_out", "ff_in", "ff_out", "resnet", "resnet_time", "resample",
-    ),
-}  # fmt: skip
+# What the paper adapts for few-step distillation (App. A): 278 layers of SD 1.5.
+DISTILLATION = (
+    *ATTENTION, "proj_in", "proj_out", "ff_in", "ff_out", "resnet", "resnet_time", "resample",
+)  # fmt: skip
 
 
 class TsmAdapter(Adapter):
@@ -63,7 +61,7 @@ class TsmAdapter(Adapter):
             m for m in generator.denoiser.modules() if hasattr(m, "gradient_checkpointing")
         ]
         self.experts: dict[str, Experts] = {}
-        draw = torch.Generator().manual_seed(seed)
+        draw = draw_of(seed, "tsm")
         undo = []
         for site in places:
             if heads is None or site.name in heads:
@@ -233,7 +231,7 @@ class TsmAdapter(Adapter):
         mine = self.in_place | self.added
         refuse_mismatch(mine, state, "this tsm adapter does not fit its config")
         for name, parameter in mine.items():
-            parameter.copy_(state[name])
+            put(parameter, state[name])
         self.finish()
 
     def facts(self) -> dict:
@@ -245,7 +243,7 @@ class TsmAdapter(Adapter):
 
     def changes_nothing(self) -> bool:
         """Whether the mode that ``finish`` sets gives the base's output, whatever was trained on the way."""
-        if any(not torch.equal(p, self._originals[name]) for name, p in self.in_place.items()):
+        if self.moved_in_place():
             return False
         gated = self.config.mixture == "asymmetric"
         for experts in self.experts.values():
@@ -281,12 +279,9 @@ class TsmAdapter(Adapter):
 
 def target_sites(denoiser: nn.Module, config: TimestepMaster) -> list[Site]:
     """The layers that ``config.targets`` means. Raises UserError where there are none."""
-    roles = ROLES[config.targets]
-    added = [role for role in ADDED_ATTENTION if config.added and role.removeprefix("added_") in roles]
-    found = sites(denoiser, [*roles, *added])
-    if not found:
-        raise UserError("tsm: nothing to adapt", f"no layer is one of {config.targets!r}", "choose others")
-    return found
+    if config.targets != "distillation":
+        return lora.target_sites(denoiser, config)
+    return sites(denoiser, [*DISTILLATION, *(ADDED_ATTENTION if config.added else ())])
 
 
 def attach(config: TimestepMaster, generator: Generator, seed: int) -> TsmAdapter:

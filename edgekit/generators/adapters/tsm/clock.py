@@ -17,11 +17,11 @@ class Moment:
     """Which experts act in one pass, the core's first.
 
     picks: (n, i) with i one expert for the whole batch, or a tensor [B] with one for each sample;
-    rows: of the routers' time tables, [B], where gates weigh the picks; None: each counts in full.
+    time_rows: of the routers' time tables, [B], where gates weigh the picks; None: each counts in full.
     """
 
     picks: tuple[tuple[int, int | Tensor], ...]
-    rows: Tensor | None = None
+    time_rows: Tensor | None = None
 
 
 class Clock:

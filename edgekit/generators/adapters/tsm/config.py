@@ -16,8 +16,9 @@ class TimestepMaster(Method):
     experts count by a learned gate (eq. 5). No contexts: one expert at a time and no routers ("1-stage");
     core 1 and no contexts: LoRA. A core may be coarser than its contexts.
     rank, alpha: of every expert; alpha None means rank. The paper's alpha is lost.
-    targets: attention (q, k, v, out), qv, or distillation (every layer inside blocks, convolutions
-    included); added: an MM-DiT's text stream too.
+    targets: attention (q, k, v, out), qv, or distillation (attention, feed-forward layers and, of a UNet, its
+    projections and convolutions: the paper's 278 layers of SD 1.5; no adaLN); added: the attention of an MM-DiT's
+    text stream too.
     units: heads of projections, "<layer>.h<head>", that alone are adapted (Concept-Aware LoRA's choice).
     mixture: asymmetric (the paper's); symmetric gates the core too, by a softmax over all scales; moe mixes
     ``core`` experts by softmax without intervals, trained together with their routers.
@@ -26,6 +27,9 @@ class TimestepMaster(Method):
     router_share: steps of the routers' training, in those of one expert's.
     table, labels: as for every method; the table is trained with the expert of all t, else in a stage of
     its own before the experts.
+
+    Left out: experts in the text encoders, which the paper adapts too (CLIP's and T5's q and v; its App. A). A text
+    would then be encoded anew at every t.
     """
 
     attaches: ClassVar[str] = "edgekit.generators.adapters.tsm.attach:attach"
@@ -55,6 +59,8 @@ class TimestepMaster(Method):
             raise ValueError(
                 f"moe has {self.core} experts of all t: contexts must be [], not {self.contexts}"
             )
+        if self.mixture == "moe" and self.core == 1:
+            raise ValueError("moe mixes experts, and core 1 is one alone: give a core of 2 or more")
         if self.mixture == "symmetric" and not self.contexts:
             raise ValueError("symmetric gates between scales: give at least one context")
         return self

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from edgekit.generators.adapters.tsm.clock import Clock
 from edgekit.generators.adapters.tsm.router import Router
+from edgekit.generators.adapters.units import whole_factors
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -27,7 +28,7 @@ class Expert(nn.Module):
 class Experts(nn.Module):
     """What a layer's experts add to its output, 0 at the start: A is PEFT's Kaiming draw, B is zero.
 
-    scales: the numbers of intervals; strength: α/r. rows, columns: the outputs and inputs that experts
+    scales: the numbers of intervals; scaling: α/r. rows, columns: the outputs and inputs that experts
     act on (heads of a projection), None = all.
     """
 
@@ -36,7 +37,7 @@ class Experts(nn.Module):
         layer: Layer,
         scales: list[int],
         rank: int,
-        strength: float,
+        scaling: float,
         clock: Clock,
         draw: torch.Generator,
         router: Router | None = None,
@@ -44,7 +45,7 @@ class Experts(nn.Module):
         columns: Tensor | None = None,
     ):
         super().__init__()
-        self.rank, self.strength, self.clock, self.router = rank, strength, clock, router
+        self.rank, self.scaling, self.clock, self.router = rank, scaling, clock, router
         weight = layer.weight
         self.shape = weight.shape
         self.conv = (
@@ -82,10 +83,10 @@ class Experts(nn.Module):
         a, b = self._side_by_side(moment.picks, len(z))  # [(B,) m r, in ..], [(B,) out, m r]
         z = z.to(a.dtype)
         h, grid = self._down(z, a)  # [B, N, m r]
-        if moment.rows is not None:
-            weights = self.router(self._tokens(z, grid), moment.rows)  # [B or 1, N or 1, m]
+        if moment.time_rows is not None:
+            weights = self.router(self._tokens(z, grid), moment.time_rows)  # [B or 1, N or 1, m]
             h = (h.unflatten(-1, (len(moment.picks), self.rank)) * weights[..., None]).flatten(-2)
-        added = h @ b.mT * self.strength  # [B, N, out]
+        added = h @ b.mT * self.scaling  # [B, N, out]
         if self.rows is not None:
             whole = added.new_zeros(*added.shape[:-1], self.shape[0])
             added = whole.index_copy(-1, self.rows, added)
@@ -131,17 +132,14 @@ class Experts(nn.Module):
         """A and B of expert ``i`` of ``n`` in the whole layer's shape, as PEFT stores them: (r, in) and
         (out, r), or (r, in, k, k) and (out, r, 1, 1)."""
         expert = self.experts[str(n)][i]
-        a, b = expert.lora_A.detach(), expert.lora_B.detach()
-        if self.columns is not None:
-            a = a.new_zeros(self.rank, *self.shape[1:]).index_copy(1, self.columns, a)
-        if self.rows is not None:
-            b = b.new_zeros(self.shape[0], self.rank).index_copy(0, self.rows, b)
-        return a.clone(), b[..., None, None].clone() if self.conv is not None else b.clone()
+        a, b = expert.lora_A.detach().clone(), expert.lora_B.detach().clone()
+        a, b = whole_factors(a, b, self.shape, self.rows, self.columns)
+        return a, b[..., None, None] if self.conv is not None else b
 
     def weight(self, n: int, i: int) -> Tensor:
         """What expert ``i`` of ``n`` adds to the layer's weight, in its shape."""
         a, b = self.factors(n, i)
-        return (b.flatten(1) @ a.flatten(1)).reshape(self.shape) * self.strength
+        return (b.flatten(1) @ a.flatten(1)).reshape(self.shape) * self.scaling
 
 
 def add_experts(layer: Layer, experts: Experts):

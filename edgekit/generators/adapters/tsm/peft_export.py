@@ -16,6 +16,7 @@ from edgekit.generators.adapters.config import Lora
 from edgekit.generators.adapters.files import CONFIG, TENSORS, save_adapter
 from edgekit.generators.adapters.lora import PEFT_PREFIX, target_sites
 from edgekit.generators.adapters.tsm.attach import TsmAdapter
+from edgekit.generators.adapters.units import chosen_factors
 
 
 class _OneExpert:
@@ -25,11 +26,13 @@ class _OneExpert:
         self.adapter, self.n, self.i = adapter, n, i
         self.generator, self.base, self.base_digest = adapter.generator, adapter.base, adapter.base_digest
         tsm = adapter.config
-        targets = "attention" if tsm.targets == "distillation" else tsm.targets
-        self.config = Lora(rank=tsm.rank, alpha=adapter.alpha, targets=targets, added=tsm.added)
-        layers = {site.name for site in target_sites(self.generator.denoiser, self.config)}
-        # Only PEFT can read a LoRA of layers that no config of ours names.
-        self.kind = "lora" if layers == adapter.experts.keys() else "lora of chosen layers"
+        names = adapter.experts.keys()
+        # Only PEFT can read a LoRA of layers that no Lora of ours names: then the config is that of the whole adapter.
+        self.kind, self.config = "lora of chosen layers", tsm
+        if tsm.targets != "distillation":
+            lora = Lora(rank=tsm.rank, alpha=adapter.alpha, targets=tsm.targets, added=tsm.added)
+            if names == {site.name for site in target_sites(self.generator.denoiser, lora)}:
+                self.kind, self.config = "lora", lora
 
     def state(self) -> dict[str, Tensor]:
         return {
@@ -41,15 +44,15 @@ class _OneExpert:
     def peft_config(self) -> dict:
         return {
             "peft_type": "LORA",
-            "r": self.config.rank,
-            "lora_alpha": self.config.alpha,
+            "r": self.adapter.config.rank,
+            "lora_alpha": self.adapter.alpha,
             "lora_dropout": 0.0,
             "bias": "none",
             "target_modules": sorted(self.adapter.experts),
             "modules_to_save": None,
         }
 
-    def facts(self) -> dict:
+    def all_facts(self) -> dict:
         return {"layers": len(self.adapter.experts), "expert": [self.n, self.i], "T": self.adapter.T}
 
 
@@ -72,14 +75,16 @@ def import_expert(adapter: TsmAdapter, n: int, i: int, folder: str | Path) -> No
     """
     folder = Path(folder)
     try:
-        told, tensors = read_json(folder / CONFIG), load_file(folder / TENSORS, device="cpu")
-    except (OSError, ValueError, SafetensorError) as error:
+        told, tensors = dict(read_json(folder / CONFIG)), load_file(folder / TENSORS, device="cpu")
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise UserError(f"{folder}: no LoRA", str(error)[:200], "give a folder that PEFT wrote") from None
     plain = {"use_rslora": False, "use_dora": False, "fan_in_fan_out": False, "bias": "none"}
     wrong = [f"{key}: {told[key]!r}" for key, value in plain.items() if told.get(key, value) != value]
     wrong += [f"{key}: {told[key]!r}" for key in ("rank_pattern", "alpha_pattern") if told.get(key)]
     if told.get("peft_type") != "LORA" or told.get("r") != adapter.config.rank:
         wrong.append(f"{told.get('peft_type')} of rank {told.get('r')}")
+    if not isinstance(told.get("lora_alpha"), int | float):
+        wrong.append(f"lora_alpha: {told.get('lora_alpha')!r}")
     if wrong:
         raise UserError(
             f"{folder}: not a LoRA that an expert can take over",
@@ -94,8 +99,7 @@ def import_expert(adapter: TsmAdapter, n: int, i: int, folder: str | Path) -> No
     for name, experts in adapter.experts.items():
         a, b = (tensors[f"{PEFT_PREFIX}{name}.{part}.weight"].float() for part in ("lora_A", "lora_B"))
         b = b.flatten(1) * ratio
-        kept_a = a if experts.columns is None else a.index_select(1, experts.columns.cpu())
-        kept_b = b if experts.rows is None else b.index_select(0, experts.rows.cpu())
+        kept_a, kept_b = chosen_factors(a, b, experts.rows, experts.columns)
         if a.count_nonzero() != kept_a.count_nonzero() or b.count_nonzero() != kept_b.count_nonzero():
             raise UserError(
                 f"{folder}: this LoRA acts on heads that the adapter leaves alone",

@@ -17,6 +17,7 @@ from edgekit.generators.codec import PixelCodec
 from edgekit.generators.conditions import LabelCondition
 from edgekit.generators.generator import Generator, share_embeddings
 from edgekit.generators.process import Betas, linear
+from edgekit.tune.ema import Ema
 from tests.unit.generators.adapters import bases
 from tests.unit.generators.adapters.bases import batch, predicted
 from tests.unit.generators.shapes import meta_denoiser
@@ -192,3 +193,18 @@ def test_vpt_tokens_are_read_by_their_block_alone_and_dropped_after_it():
 def test_vpt_deeper_than_the_model_is_refused():
     with pytest.raises(UserError, match="has 3 blocks"):
         attach(Vpt(depth=4), base(), seed=0)
+
+
+def test_the_mean_of_an_adalora_is_pruned_as_it_is():
+    generator = base()
+    adapter = attach(ADALORA, generator, seed=0)
+    mean = Ema(adapter.trainable(), 0.9)
+    optimiser = torch.optim.AdamW(adapter.trainable().values(), lr=1e-2)
+    for step in range(ADALORA.steps):
+        adalora_trained(generator, adapter, optimiser, [step])
+        mean.update()
+    kept = adapter.facts()["ranks"]
+    mean.write()
+    assert sum(adapter.facts()["ranks"].values()) > sum(kept.values()), "the mean remembers what was pruned"
+    adapter.after_mean()
+    assert adapter.facts()["ranks"] == kept

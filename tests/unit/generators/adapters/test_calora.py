@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraModel
+from pydantic import ValidationError
 
 from edgekit.core.errors import UserError
 from edgekit.generators.adapters.adapter import attach
@@ -116,11 +117,14 @@ def test_heads_of_one_layer_share_one_pair():
 
 
 def test_a_starts_with_deviation_one_over_rank_whatever_the_fan_in():
-    adapter = attach(CaLora(select="all", rank=8), base(), 0)
-    a = {len(adapter.lora(n).index): adapter.lora(n).A for n in adapter.layers}
-    values = torch.cat([adapter.lora(n).A.flatten() for n in adapter.layers])
-    assert values.std().item() == pytest.approx(1 / 8, rel=0.05) and a
-    assert all(not adapter.lora(n).B.any() for n in adapter.layers)
+    found = projections(base().denoiser)
+    heads = {"all inputs": [u for p in found for u in p.units if p.role != "out"],
+             "a head's inputs": [p.units[1] for p in found if p.role == "out"]}  # fmt: skip
+    for what, fan_in, near in (("all inputs", 32, 0.05), ("a head's inputs", 16, 0.1)):
+        adapter = attach(CaLora(units=heads[what], rank=8), base(), 0)
+        values = torch.stack([adapter.lora(name).A for name in adapter.layers])
+        assert values.shape[-1] == fan_in and values.std().item() == pytest.approx(1 / 8, rel=near), what
+        assert all(not adapter.lora(name).B.any() for name in adapter.layers)
 
 
 def test_the_file_brings_the_choice_and_the_output(tmp_path):
@@ -206,6 +210,20 @@ def test_a_masked_peft_lora_trains_to_the_same_weights():
             assert (mine - whole).abs().max() < 1e-5
     assert (predicted(ours) - predicted(theirs)).abs().max() < 1e-5
     assert max(adapter.lora(name).B.abs().max() for name in names) > 1e-2
+
+
+@pytest.mark.parametrize(
+    "keys, why",
+    [
+        (dict(units=["a.h0", "a.h0"]), "named twice"),
+        (dict(units=[]), "at least 1"),
+        (dict(prompt="a"), "go together"),
+        (dict(prompt="a", altered=["b", "c"]), "variants 3 of 2 in altered"),
+    ],
+)
+def test_configs_that_make_no_sense_are_refused(keys, why):
+    with pytest.raises(ValidationError, match=why):
+        CaLora(**keys)
 
 
 def test_the_config_is_light():

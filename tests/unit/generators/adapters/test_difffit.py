@@ -78,6 +78,21 @@ def test_a_step_moves_what_is_trained_and_nothing_else(arch):
     assert {"gamma", "gamma_block", "bias"} <= {name.rpartition(".")[2] for name in moved}
 
 
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_gradient_reaches_every_tensor_that_is_trained(arch):
+    generator = base(arch)
+    adapter = attach(DiffFit(), generator, 0)
+    generator.predict(*batch(generator)).square().mean().backward()
+    # A shift of every key moves no softmax.
+    reached = {n: p.grad is not None and p.grad.abs().max() > 1e-9 for n, p in adapter.trainable().items()}
+    still = [
+        n for n, there in reached.items() if not there and not n.endswith(("to_k.bias", "add_k_proj.bias"))
+    ]
+    if arch == "mmdit":  # SD3's last block gives its text stream to no one
+        still = [n for n in still if not n.startswith("transformer_blocks.3.attn.add_q_proj.")]
+    assert still == []
+
+
 def test_only_the_allowed_tensors_of_a_dit_are_trained():
     generator = base("dit")
     trained = attach(DiffFit(), generator, 0).trainable()
@@ -295,7 +310,13 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(arch, keys, why):
 
 
 @pytest.mark.parametrize(
-    "keys", [{"labels": ["a"], "table": False}, {"gammas": ["qkv", "qkv"]}, {"depth": -1}]
+    "keys",
+    [
+        {"labels": ["a"], "table": False},
+        {"gammas": ["qkv", "qkv"]},
+        {"depth": -1},
+        {"position": "extended"},
+    ],
 )
 def test_a_config_that_contradicts_itself_is_refused(keys):
     with pytest.raises(ValueError):

@@ -83,7 +83,7 @@ def test_diffusers_own_way_at_a_larger_latent_gives_the_same(arch):
     set_latent_size(ours, (32, 32))
     theirs.size = (32, 32)
     torch.testing.assert_close(predicted(ours), predicted(theirs), atol=1e-6, rtol=0)
-    set_latent_size(ours, (32, 32), trick=False)
+    set_latent_size(ours, (32, 32), scaled=False)
     assert (predicted(ours) - predicted(theirs)).abs().max() > 1e-3
 
 
@@ -99,19 +99,22 @@ def test_uneven_grids_keep_their_axes_apart():
     assert predicted(generator).shape[-2:] == (16, 32)
 
 
-def test_an_sd3_without_the_trick_keeps_its_codes():
+def test_an_sd3_unscaled_keeps_its_codes():
     generator = base("mmdit")
     table = generator.denoiser.pos_embed.pos_embed.clone()
-    set_latent_size(generator, (32, 32), trick=False)
+    set_latent_size(generator, (32, 32), scaled=False)
     assert torch.equal(generator.denoiser.pos_embed.pos_embed, table)
 
 
-def test_a_unet_takes_any_size():
+def test_a_unet_takes_any_size_and_is_told_of_it():
     generator = base("unet")
+    before = generator.condition.encode(["rain"])["time_ids"]
     undo = set_latent_size(generator, (32, 16))
+    assert generator.condition.encode(["rain"])["time_ids"].tolist() == [[32, 16, 0, 0, 32, 16]]
     assert predicted(generator).shape[-2:] == (32, 16)
     undo()
     assert generator.size == (16, 16)
+    assert torch.equal(generator.condition.encode(["rain"])["time_ids"], before)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_identity_at_the_start_bit_for_bit(arch):
 def test_the_released_start_is_the_identity_within_rounding_and_folds():
     generator = base("dit")
     before = predicted(generator)
-    adapter = attach(DriveDiTFit(init="code_ones", add=False, **EVERYTHING), generator, seed=0)
+    adapter = attach(DriveDiTFit(init="released", add=False, **EVERYTHING), generator, seed=0)
     assert (predicted(generator) - before).abs().max() <= 1e-6 * max(1, before.abs().max())
     _train(generator, adapter, steps=1)
     tuned = predicted(generator)
@@ -170,13 +170,13 @@ def test_weight_decay_spares_what_starts_at_one():
     undecayed = [names[id(p)] for g in groups if g["weight_decay"] == 0 for p in g["params"]]
     assert undecayed and all(n.endswith("bias.scale") for n in undecayed)
     assert sum(len(g["params"]) for g in groups) == len(names)
-    ones = attach(DriveDiTFit(init="code_ones", add=False), base("dit"), seed=0)
+    ones = attach(DriveDiTFit(init="released", add=False), base("dit"), seed=0)
     names = {id(p): n for n, p in ones.trainable().items()}
     decayed = [names[id(p)] for g in ones.groups() if g["weight_decay"] is None for p in g["params"]]
     assert all(n.endswith(("bias.shift", "embedding_table.weight")) for n in decayed)
 
 
-@pytest.mark.parametrize("init", ["residual", "code_ones"])
+@pytest.mark.parametrize("init", ["residual", "released"])
 def test_an_adapter_that_changes_nothing_says_so(init):
     generator = base("dit")
     adapter = attach(DriveDiTFit(init=init, add=init == "residual"), generator, seed=0)
@@ -200,7 +200,7 @@ def test_a_zero_initialised_net_needs_the_additive_part():
         with torch.no_grad():
             generator.denoiser.proj_out_2.weight.zero_()
             generator.denoiser.proj_out_2.bias.zero_()
-        adapter = attach(DriveDiTFit(add=add, bias_mod=False, table="frozen"), generator, seed=0)
+        adapter = attach(DriveDiTFit(add=add, bias_mod=False, table=False), generator, seed=0)
         x, t, cond = batch(generator)
         (generator.predict(x, t, cond) - 1).square().mean().backward()
         last = [p.grad for n, p in adapter.added.items() if n.startswith("proj_out_2")]
@@ -311,7 +311,7 @@ def test_the_bases_own_labels_keep_their_table():
     adapter = attach(DriveDiTFit(labels=LABELS), generator, seed=0)
     assert _table(generator) is table and table.requires_grad
     adapter.detach()
-    attach(DriveDiTFit(table="frozen"), generator, seed=0)
+    attach(DriveDiTFit(table=False), generator, seed=0)
     assert not table.requires_grad
 
 
@@ -324,19 +324,17 @@ def test_text_conditions_have_no_labels():
 # --- schedule ---
 
 
-def test_facts_hold_the_betas_of_the_last_stage():
+def test_the_stages_end_with_the_last_whatever_the_number_of_steps():
     generator = base("dit")
-    adapter = attach(DriveDiTFit(), generator, seed=0)
+    attach(DriveDiTFit(), generator, seed=0)
     seen = set()
     for step in range(7):  # not divisible by 6
         stage = stage_of(step, 7)
         seen.add(stage)
         generator.process = replace(generator.process, betas=stage_betas(stage, len(generator.process)))
     assert stage == 5 and seen == set(range(6))
-    assert adapter.facts()["betas"] == list(stage_betas(5))
+    assert generator.process.betas == stage_betas(5)
     assert stage_of(3, 4) == 4 and stage_of(0, 1) == 0  # fewer steps than stages: none fails
-    flow = attach(DriveDiTFit(), base("mmdit"), seed=0)
-    assert flow.facts()["betas"] is None
 
 
 def test_the_file_keeps_the_schedule_and_another_is_refused(tmp_path):
@@ -348,7 +346,7 @@ def test_the_file_keeps_the_schedule_and_another_is_refused(tmp_path):
     tuned = predicted(generator)
     save_adapter(adapter, tmp_path)
     told = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert told["facts"]["betas"] == told["process"]["betas"] == list(stage_betas(5))
+    assert told["process"]["betas"] == list(stage_betas(5))
 
     fresh = base("dit")
     loaded = load_adapter(tmp_path, fresh)
@@ -370,13 +368,52 @@ def test_a_file_without_any_change_is_refused(tmp_path):
 
 @pytest.mark.parametrize("wrong,why", [
     (dict(mul=False, add=False, bias_mod=False), "nothing is modulated"),
-    (dict(init="code_ones"), "add: false"),
-    (dict(init="code_ones", mul=False, add=False), "mul: true"),
+    (dict(init="released"), "add: false"),
+    (dict(init="released", mul=False, add=False), "mul: true"),
     (dict(labels=["a", "a"]), "named twice"),
-    (dict(labels=["a"], table="frozen"), "stay as they start"),
+    (dict(labels=["a"], table=False), "stay as they start"),
     (dict(rank=0), "greater than or equal to 1"),
     (dict(rope="rows"), "hidden"),
 ])  # fmt: skip
 def test_recipes_that_make_no_sense(wrong, why):
     with pytest.raises(UserError, match=why):
         build(DriveDiTFit, wrong, "a recipe")
+
+
+# --- labels of which the base knows some ---
+
+
+@pytest.mark.parametrize("how", ["normal", "zero", "ssei"])
+def test_only_names_that_the_base_lacks_are_started(how):
+    generator = base("dit")
+    old = _table(generator).detach().clone()
+    labels = ["snow", LABELS[1], "dust"]
+    adapter = attach(DriveDiTFit(labels=labels, label_start=how), generator, seed=0)
+    assert adapter.new_labels == ["snow", "dust"]
+    if how == "ssei":
+        adapter.start_labels(Choice([2, 0], [0.9, 0.8], "made", True))
+        assert torch.equal(_table(generator)[[0, 2]], old[[2, 0]])
+        assert adapter.facts()["ssei"]["rows"] == {"snow": 2, "dust": 0}
+    elif how == "zero":
+        assert not _table(generator)[[0, 2]].any()
+    assert torch.equal(_table(generator)[[1, 3]], old[[1, 3]])
+
+
+def test_labels_in_another_order_wait_for_no_rows():
+    generator = base("dit")
+    old = _table(generator).detach().clone()
+    attach(DriveDiTFit(labels=LABELS[::-1], label_start="ssei"), generator, seed=0)
+    assert torch.equal(_table(generator), old[[2, 1, 0, 3]])
+    assert predicted(generator).isfinite().all()
+
+
+def test_how_labels_were_started_survives_loading_and_saving(tmp_path):
+    generator = base("dit")
+    adapter = attach(DriveDiTFit(labels=NEW, label_start="ssei"), generator, seed=0)
+    adapter.start_labels(Choice([2, 1, 0, 0], [0.9, 0.8, 0.7, 0.6], "made", True))
+    save_adapter(adapter, tmp_path / "one")
+    save_adapter(load_adapter(tmp_path / "one", base("dit")), tmp_path / "two")
+    one, two = (
+        json.loads((tmp_path / name / "adapter_config.json").read_text())["facts"] for name in ("one", "two")
+    )
+    assert one == two and two["ssei"]["stand_in"] is True

@@ -9,11 +9,11 @@ import pytest
 
 from edgekit.generators.adapters.adapter import attach
 from edgekit.generators.adapters.driveditfit.config import DriveDiTFit
-from edgekit.generators.adapters.driveditfit.modulation import count
 from edgekit.generators.codec import PixelCodec
 from edgekit.generators.conditions import LabelCondition
 from edgekit.generators.generator import Generator, share_embeddings
 from edgekit.generators.process import Betas, linear
+from tests.unit.generators.adapters.test_driveditfit_modulation import count
 from tests.unit.generators.shapes import meta_denoiser
 
 ITHACA = ["cloud", "night", "rain", "snow", "sunny"]
@@ -62,7 +62,7 @@ def test_attention_and_the_condition_mlp(dit):
 
 def test_feed_forward_and_patch(dit):
     assert sum(_counts(dit, feed_forward=True).values()) == 3_984_832 + SPLIT[4]
-    released = _counts(dit, init="code_ones", feed_forward=True, patch=True)
+    released = _counts(dit, init="released", feed_forward=True, patch=True)
     assert _only(released, "pos_embed") == 6_992
     assert sum(released.values()) == 3_991_824 + SPLIT[4]
 

@@ -59,6 +59,8 @@ def test_min_cells():
 def test_the_edges_of_the_image():
     assert _cells(object_mask([[[-50, -5, 1, 1]]], (32, 32), (8, 8))) == {(0, 0)}
     assert _cells(object_mask([[[31.5, 31.5, 90, 90]]], (32, 32), (8, 8))) == {(7, 7)}
+    assert object_mask([[[-9, 4, 0, 8], [4, -9, 8, 0]]], (32, 32), (8, 8)).sum() == 0  # ends on the edge
+    assert _cells(object_mask([[[0, 0, 0, 0]]], (32, 32), (8, 8))) == {(0, 0)}
     assert object_mask([[[-9, 4, -1, 8], [32, 4, 40, 8], [4, 33, 8, 40]]], (32, 32), (8, 8)).sum() == 0
     assert object_mask([[[0, 0, 32, 32]]], (32, 32), (8, 8)).min() == 1
     assert _cells(object_mask([[[5, 5, 5, 5]]], (32, 32), (8, 8))) == {(1, 1)}  # a point has its cell

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from edgekit.generators.adapters.driveditfit.modulation import BiasShift, LowRank, Ones, OnesConv, count
+from edgekit.generators.adapters.driveditfit.modulation import BiasShift, LowRank, Ones, OnesConv
+
+
+def count(shape, rank, mul=True, add=False, bias=True):
+    """New parameters of one modulated weight (out, in[, kh, kw]): r·(in + out) a part, and 2·out."""
+    out, inner = shape[0], math.prod(shape[1:])
+    return (mul + add) * rank * (out + inner) + 2 * out * bias
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from edgekit.core.errors import UserError
+from edgekit.generators.adapters import files
 from edgekit.generators.adapters.adapter import attach
 from edgekit.generators.adapters.config import AdaLora, BitFit, Bottleneck, Full, Lora, Vpt
-from edgekit.generators.adapters.files import load_adapter, save_adapter
-from edgekit.generators.process import cosine_power
+from edgekit.generators.adapters.files import adapter_folder, load_adapter, save_adapter
+from edgekit.generators.process import cosine_power, linear
+from edgekit.generators.sampling import sample_latents
 from tests.unit.generators.adapters import bases
 from tests.unit.generators.adapters.bases import batch, predicted
 
@@ -193,3 +195,59 @@ def test_the_header_holds_the_scale_for_diffusers(tmp_path):
     with safe_open(tmp_path / "adapter_model.safetensors", "pt") as file:
         told = json.loads(file.metadata()["lora_adapter_metadata"])
     assert told["base_model.model.lora_alpha"] == 5.0 and told["base_model.model.r"] == 2
+
+
+@pytest.mark.parametrize("key", ["method", "config", "base", "process", "condition", "facts", "tensors"])
+def test_a_config_that_lacks_something_is_told_in_three_lines(key, tmp_path):
+    save_adapter(trained(METHODS["bitfit"])[1], tmp_path)
+    config = tmp_path / "adapter_config.json"
+    told = json.loads(config.read_text())
+    (told["base"] if key == "tensors" else told).pop(key)
+    config.write_text(json.dumps(told))
+    with pytest.raises(UserError, match=f"it lacks .*{key}") as caught:
+        load_adapter(tmp_path, base())
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_folder_that_is_being_written_again_has_no_config(tmp_path, monkeypatch):
+    adapter = trained(METHODS["bitfit"])[1]
+    save_adapter(adapter, tmp_path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_adapter(adapter, tmp_path)
+    with pytest.raises(UserError, match="no adapter"):
+        load_adapter(tmp_path, base())
+
+
+def test_facts_that_no_tensor_tells_survive_a_second_saving(tmp_path):
+    adapter = trained(METHODS["adalora"])[1]
+    adapter.kept_facts = {"started": "like this", "layers": -1}
+    save_adapter(adapter, tmp_path / "one")
+    loaded = load_adapter(tmp_path / "one", base())
+    save_adapter(loaded, tmp_path / "two")
+    facts = json.loads((tmp_path / "two" / "adapter_config.json").read_text())["facts"]
+    assert facts["started"] == "like this" and facts["layers"] == len(loaded.sites) and facts["ranks"]
+
+
+def test_an_adapter_is_found_in_a_run_or_as_it_is(tmp_path):
+    save_adapter(trained(METHODS["bitfit"])[1], tmp_path / "adapter")
+    assert adapter_folder(tmp_path) == adapter_folder(tmp_path / "adapter") == tmp_path / "adapter"
+    with pytest.raises(UserError, match="no adapter in"):
+        adapter_folder(tmp_path / "elsewhere")
+
+
+def test_another_schedule_is_not_sampled_under(tmp_path):
+    generator, adapter = trained(METHODS["bitfit"])
+    generator.process = dataclasses.replace(generator.process, betas=cosine_power(2))
+    save_adapter(adapter, tmp_path)
+    fresh = base()
+    load_adapter(tmp_path, fresh)
+    cond = fresh.condition.encode([0])
+    sample_latents(fresh, cond, 1, 1.0, [0])
+    fresh.process = dataclasses.replace(fresh.process, betas=linear())
+    with pytest.raises(UserError, match="another noise schedule"):
+        sample_latents(fresh, cond, 1, 1.0, [0])

@@ -120,3 +120,23 @@ def test_folded_labels_stay():
     generator = base("dit")
     attach(DiffFit(labels=NEW), generator, 0).fold()
     assert generator.condition.names == NEW and table(generator).weight.shape == (6, 32)
+
+
+def test_a_name_that_the_base_knows_keeps_its_row():
+    generator = base("dit")
+    old = table(generator).weight.detach().clone()
+    names = ["snow", LABELS[2], LABELS[0]]
+    relabel(generator, names, seed=3)
+    rows = table(generator).weight
+    assert torch.equal(rows[1:], old[[2, 0, 3]])
+    assert not any(torch.equal(rows[0], row) for row in old)
+    assert generator.condition.encode([LABELS[2]])["labels"].tolist() == [1]
+
+
+def test_each_of_unshared_tables_keeps_its_own_rows():
+    denoiser = meta_denoiser("dit-xl-2", num_layers=2, num_attention_heads=2, attention_head_dim=8)
+    denoiser = type(denoiser).from_config(denoiser.config)
+    of = [b.norm1.emb.class_embedder for b in denoiser.transformer_blocks]
+    old = [each.embedding_table.weight.detach().clone() for each in of]
+    rebuild_label_table(denoiser, ["new", "7"], known=[str(i) for i in range(1000)])
+    assert all(torch.equal(each.embedding_table.weight[1], was[7]) for each, was in zip(of, old, strict=True))

@@ -100,6 +100,8 @@ def test_peft_reads_an_expert(arch, targets, tmp_path):
         model = PeftModel.from_pretrained(other.denoiser, tmp_path).eval()
         assert far(other.predict(x, t, cond), expected) < 1e-4 * max(1, expected.abs().max())
     assert any("lora_A" in name for name, _ in model.named_parameters())
+    config = json.loads((tmp_path / "adapter_config.json").read_text())["config"]
+    assert (config["kind"], config["targets"]) == ("tsm" if targets == "distillation" else "lora", targets)
 
 
 def test_an_exported_expert_is_a_lora_of_ours_as_well(tmp_path):
@@ -141,6 +143,13 @@ def test_a_lora_that_does_not_fit_is_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps(told | {"use_rslora": True}))
     with pytest.raises(UserError, match="use_rslora"):
         import_expert(adapter, 4, 1, tmp_path)
+    del told["lora_alpha"]
+    (tmp_path / "adapter_config.json").write_text(json.dumps(told))
+    with pytest.raises(UserError, match="lora_alpha: None"):
+        import_expert(adapter, 4, 1, tmp_path)
+    (tmp_path / "adapter_config.json").write_text("1")
+    with pytest.raises(UserError, match="no LoRA"):
+        import_expert(adapter, 4, 1, tmp_path)
     with pytest.raises(UserError, match="no LoRA"):
         import_expert(adapter, 4, 1, tmp_path / "nothing")
     assert all(torch.equal(before[name], t) for name, t in adapter.state().items())
@@ -168,6 +177,9 @@ def test_counts_of_sd15():
     assert layers == 128
     assert sizes["expert-8-0"] == sizes["expert-1-0"] == 797_184
     assert sizes["routers"] == 99_456 + 128 * 1000  # no bias: sum of widths, and a row for each t
+    # With the q and v of CLIP-L (12 layers, 768 wide), which are not adapted here: the paper's 0.09604 and 0.02722 %.
+    assert sizes["expert-8-0"] + 24 * 4 * (768 + 768) == 944_640
+    assert sizes["routers"] + 24 * (768 + 1000) == 269_888
 
 
 def test_counts_of_pixart():
@@ -175,6 +187,9 @@ def test_counts_of_pixart():
     assert layers == 224
     assert sizes["expert-1-0"] == 2_064_384
     assert sizes["routers"] == 224 * 2152
+    # With the q and v of T5-XXL (24 layers, 4096 wide): the paper's 0.06764 and 0.01344 %.
+    assert sizes["expert-1-0"] + 48 * 4 * (4096 + 4096) == 3_637_248
+    assert sizes["routers"] + 48 * (4096 + 1000) == 726_656
 
 
 def test_counts_of_distillation():

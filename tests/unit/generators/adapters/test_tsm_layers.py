@@ -118,6 +118,7 @@ def test_steps_are_shared_out_without_a_rest():
         (dict(core=4, contexts=[4]), "different"),
         (dict(contexts=[0]), "1 or more"),
         (dict(mixture="moe"), "must be"),
+        (dict(mixture="moe", core=1, contexts=[]), "one alone"),
         (dict(mixture="symmetric", contexts=[]), "at least one context"),
         (dict(units=["a.h0", "a.h0"]), "named twice"),
     ],
