@@ -7,8 +7,6 @@ few real pictures alone, or with as many painted pairs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from PIL import Image
@@ -20,11 +18,9 @@ from edgekit.generators.labeller.train import train_labeller
 from edgekit.generators.quality.distance import miou
 from edgekit.generators.quality.downstream import Segmenter, train_segmenter
 from edgekit.tune.data import squeezed
+from edgekit.tune.study.ground import Ground
 from edgekit.tune.study.pictures import pictures
 from edgekit.tune.study.world import CLASSES, Picture
-
-if TYPE_CHECKING:
-    from edgekit.tune.study.measure import Measure
 
 DECODER = LabellerConfig(
     classes=list(CLASSES), every=1, sampling_steps=20, hidden=64, heads=4, feed_forward=128, queries=16, rounds=1,
@@ -43,30 +39,30 @@ def mapped(drawn: list[Picture], side: tuple[int, int]) -> tuple[np.ndarray, np.
     return np.stack([squeezed(p.rgb, height, width) for p in drawn]), np.stack(maps)
 
 
-def oracle(measure: Measure) -> Segmenter:
+def oracle(ground: Ground) -> Segmenter:
     """Knows the source and the target from pictures that no arm sees."""
-    drawn = [*pictures("source", ORACLE // 2, 20_011), *pictures(measure.target, ORACLE // 2, 20_011)]
-    return train_segmenter(*mapped(drawn, measure.side), len(CLASSES), _SEED, steps=3 * STEPS)
+    drawn = [*pictures("source", ORACLE // 2, 20_011), *pictures(ground.target, ORACLE // 2, 20_011)]
+    return train_segmenter(*mapped(drawn, ground.side), len(CLASSES), _SEED, steps=3 * STEPS)
 
 
-def worth(measure: Measure, generator: Generator) -> dict[str, float]:
+def worth(ground: Ground, generator: Generator) -> dict[str, float]:
     """label_miou: of generated maps against the oracle's; segmenter_with: mIoU on held-out pictures of a segmenter
     of the few real pictures and as many painted ones."""
-    few = list(pictures(measure.target, measure.study.pictures, 2 * measure.seed))
-    real, maps = mapped(few, measure.side)
+    few = list(pictures(ground.target, ground.study.pictures, 2 * ground.seed))
+    real, maps = mapped(few, ground.side)
     # The base knows captions, not lists of classes; the decoder is told of classes by the maps alone.
     examples = [
         (torch.from_numpy(rgb), torch.from_numpy(mask), p.caption)
         for rgb, mask, p in zip(real, maps, few, strict=True)
     ]
     decoder = train_labeller(generator, examples, DECODER, _SEED)
-    asked = [measure.frames[i % len(measure.frames)].asked for i in range(PAIRS)]
+    asked = [ground.frames[i % len(ground.frames)].asked for i in range(PAIRS)]
     cond = generator.condition.encode(asked)
     seeds = [2_000_003 + i for i in range(PAIRS)]
-    painted, said = (x.numpy() for x in sample_pairs(generator, decoder, cond, measure.study.guidance, seeds))
-    judge = measure.kept("oracle", oracle)
+    painted, said = (x.numpy() for x in sample_pairs(generator, decoder, cond, ground.study.guidance, seeds))
+    judge = ground.kept("oracle", oracle)
     told = {"label_miou": miou(judge.predict(painted), said, len(CLASSES))}
-    test, truth = mapped(list(pictures(measure.target, HELD_OUT, 30_011)), measure.side)
+    test, truth = mapped(list(pictures(ground.target, HELD_OUT, 30_011)), ground.side)
     half = min(len(real), PAIRS)
     both = train_segmenter(
         np.concatenate([real, painted[:half]]),
@@ -79,17 +75,15 @@ def worth(measure: Measure, generator: Generator) -> dict[str, float]:
     return told
 
 
-def yardsticks(measure: Measure) -> dict[str, float]:
+def yardsticks(ground: Ground) -> dict[str, float]:
     """The same from the untuned base, the segmenter of real pictures alone, and how right the oracle is."""
     from edgekit.generators.open import open_generator
 
-    test, truth = mapped(list(pictures(measure.target, HELD_OUT, 30_011)), measure.side)
-    real, maps = mapped(
-        list(pictures(measure.target, measure.study.pictures, 2 * measure.seed)), measure.side
-    )
+    test, truth = mapped(list(pictures(ground.target, HELD_OUT, 30_011)), ground.side)
+    real, maps = mapped(list(pictures(ground.target, ground.study.pictures, 2 * ground.seed)), ground.side)
     alone = train_segmenter(real, maps, len(CLASSES), _SEED, steps=STEPS)
-    judge = measure.kept("oracle", oracle)
-    untuned = worth(measure, open_generator(measure.base))
+    judge = ground.kept("oracle", oracle)
+    untuned = worth(ground, open_generator(ground.base))
     return {
         "oracle": miou(truth, judge.predict(test), len(CLASSES)),
         "segmenter_alone": miou(truth, alone.predict(test), len(CLASSES)),
@@ -97,7 +91,7 @@ def yardsticks(measure: Measure) -> dict[str, float]:
     }
 
 
-def look(measure: Measure, generator: Generator, adapter, latents) -> tuple[dict, dict]:
+def look(ground: Ground, generator: Generator, adapter, latents) -> tuple[dict, dict]:
     torch.manual_seed(_SEED)
-    told = measure.once("labels", yardsticks)
-    return worth(measure, generator), {"yardsticks": told}
+    told = ground.once("labels", yardsticks)
+    return worth(ground, generator), {"yardsticks": told}

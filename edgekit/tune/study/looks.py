@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +16,9 @@ from edgekit.tune import report
 from edgekit.tune.config import Objective
 from edgekit.tune.data import Frame, Latents, read_frames
 from edgekit.tune.study import labels
+from edgekit.tune.study.ground import Ground
 from edgekit.tune.study.words import CONCEPTS, WORLD
 from edgekit.tune.study.world import STYLES, VIEWS, draw
-
-if TYPE_CHECKING:
-    from edgekit.tune.study.measure import Measure
 
 Found = tuple[dict[str, float], dict[str, Any]]
 _SEED = 29
@@ -34,19 +32,17 @@ def squares(
     return report.squares(generator, latents, frames, reference, low, high, _SEED + int(low), null)
 
 
-def by_time(
-    measure: Measure, generator: Generator, latents: Latents, frames: list[Frame], null: bool = False
-):
+def by_time(ground: Ground, generator: Generator, latents: Latents, frames: list[Frame], null: bool = False):
     """(low, high, ``squares``) of each tenth of the base's noise times."""
-    bounds = report.edges(measure.process)
+    bounds = report.edges(ground.process)
     for low, high in zip(bounds, bounds[1:], strict=False):
-        yield low, high, squares(generator, latents, frames, measure.process, low, high, null)
+        yield low, high, squares(generator, latents, frames, ground.process, low, high, null)
 
 
-def boxes(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+def boxes(ground: Ground, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
     """The error inside objects' boxes and outside, per tenth of the noise times."""
     inside, outside = [], []
-    for _, _, (square, mask) in by_time(measure, generator, latents, measure.frames):
+    for _, _, (square, mask) in by_time(ground, generator, latents, ground.frames):
         inside.append(float((square * mask).sum() / mask.sum()))
         outside.append(float((square * (1 - mask)).sum() / (1 - mask).sum()))
     return {"loss_in_boxes": np.mean(inside), "loss_outside": np.mean(outside)}, {
@@ -54,19 +50,19 @@ def boxes(measure: Measure, generator: Generator, adapter: Adapter, latents: Lat
     }  # fmt: skip
 
 
-def forgets(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+def forgets(ground: Ground, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
     """The error on what the base was trained on, asked with nothing: a new label table has no words for it."""
-    frames = read_frames(measure.world, "dev", measure.labels, WORLD, Objective())[:128]
-    found = [float(square.mean()) for _, _, (square, _) in by_time(measure, generator, latents, frames, True)]
+    frames = read_frames(ground.world, "dev", ground.labels, WORLD, Objective())[:128]
+    found = [float(square.mean()) for _, _, (square, _) in by_time(ground, generator, latents, frames, True)]
     return {"loss_on_source": np.mean(found)}, {}
 
 
-def others(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+def others(ground: Ground, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
     """What is asked for and was not tuned on: streets in the source's other styles, and other views. Whether the
     samples show the style and the view that were asked for, by the scene classifier."""
     pairs = [(style, view) for style in STYLES for view in ("street", "above")]
     asked = [draw(style, view, i).caption for i, (style, view) in enumerate(pairs * 13)]  # 130
-    said = measure.net.predict(measure.paint(generator, asked).numpy())
+    said = ground.net.predict(ground.paint(generator, asked).numpy())
     want = {
         "style": [STYLES.index(s) for s, _ in pairs * 13],
         "view": [VIEWS.index(v) for _, v in pairs * 13],
@@ -74,20 +70,20 @@ def others(measure: Measure, generator: Generator, adapter: Adapter, latents: La
     return {f"others_{factor}": float(np.mean(said[factor] == want[factor])) for factor in want}, {}
 
 
-def experts(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+def experts(ground: Ground, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
     """TimeStep Master: the error of each core expert on each interval (rows: experts), how alike their updates
     are, and each gate's part that depends on the time alone, E[t] (eq. 6), as a mean over layers in twenty parts
     of the noise times. Nothing for other methods."""
     if adapter.kind != "tsm" or adapter.config.mixture == "moe" or adapter.config.core == 1:
         return {}, {}
-    n, frames = adapter.config.core, measure.frames[:128]
+    n, frames = adapter.config.core, ground.frames[:128]
     bounds = [round(i * adapter.T / n) for i in range(n + 1)]
     matrix, updates = [], []
     for i in range(n):
         adapter.only(n, i)
         spans = zip(bounds, bounds[1:], strict=False)
         matrix.append(
-            [float(squares(generator, latents, frames, measure.process, *s)[0].mean()) for s in spans]
+            [float(squares(generator, latents, frames, ground.process, *s)[0].mean()) for s in spans]
         )
         updates.append(torch.cat([e.weight(n, i).flatten() for e in adapter.experts.values()]).float())
     adapter.finish()
@@ -104,13 +100,13 @@ def experts(measure: Measure, generator: Generator, adapter: Adapter, latents: L
     return {"own_expert_best": wins, "own_against_others": float(np.mean(own / others))}, told
 
 
-def awareness(measure: Measure, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
+def awareness(ground: Ground, generator: Generator, adapter: Adapter, latents: Latents) -> Found:
     """CA-LoRA: how the style's map of heads relates to the viewpoint's, by ratio and by raw gradient, and each to
     itself on other pictures. Measured once a base, as it is a property of the base alone."""
-    return {}, measure.once("awareness", _maps)
+    return {}, ground.once("awareness", _maps)
 
 
-def _maps(measure: Measure) -> dict[str, Any]:
+def _maps(ground: Ground) -> dict[str, Any]:
     from scipy.stats import spearmanr
 
     from edgekit.generators.adapters.calora.awareness import measure as scored
@@ -118,16 +114,16 @@ def _maps(measure: Measure) -> dict[str, Any]:
     from edgekit.generators.adapters.units import projections
     from edgekit.generators.open import open_generator
 
-    if measure.labels:
+    if ground.labels:
         return {}
     maps: dict[str, list[dict]] = {}
     for concept, (prompt, altered) in CONCEPTS.items():
         config = CaLora(
             prompt=prompt, altered=list(altered), variants=len(altered), images=8, steps=20, guidance=3.0
         )
-        maps[concept] = [scored(open_generator(measure.base), config, seed).to_json() for seed in range(3)]
+        maps[concept] = [scored(open_generator(ground.base), config, seed).to_json() for seed in range(3)]
     # Without an MM-DiT's text stream, some of whose heads lie off every path to the output.
-    units = [unit for p in projections(open_generator(measure.base).denoiser) for unit in p.units]
+    units = [unit for p in projections(open_generator(ground.base).denoiser) for unit in p.units]
 
     def rank(a: dict, b: dict, key: str) -> float:
         return round(float(spearmanr([a[key][u] for u in units], [b[key][u] for u in units])[0]), 4)

@@ -18,7 +18,8 @@ from edgekit.dataset import Dataset, open_dataset
 from edgekit.generators.adapters.adapter import supports
 from edgekit.tune.config import TuneConfig
 from edgekit.tune.study.figures import draw_figures
-from edgekit.tune.study.measure import Measure
+from edgekit.tune.study.ground import Ground
+from edgekit.tune.study.measure import measure
 from edgekit.tune.study.pictures import write_world
 from edgekit.tune.study.report import report
 from edgekit.tune.study.words import WORLD
@@ -60,7 +61,7 @@ def compare(config: TuneConfig, run: Run, tune: Tune) -> None:
     for on in asked.on:
         for target in asked.targets:
             data = _data(config, run, target)
-            measure = None  # made when something is to be measured: a finished study opens nothing
+            ground = None  # made when something is to be measured: a finished study opens nothing
             for arm in asked.arms:
                 kind = config.inner(arm, data=data).method.kind
                 if reason := supports(kind, bases[on]["arch"]):
@@ -76,8 +77,8 @@ def compare(config: TuneConfig, run: Run, tune: Tune) -> None:
                     inner = _inner(config, run.path / "arms" / name, tune, arm=arm, **changed)
                     place = inner / "measured.json"
                     if not place.is_file():
-                        measure = measure or Measure(config, run, on, target, _opened(data))
-                        write_json(place, measure(inner, name))
+                        ground = ground or Ground(config, run, on, target, _opened(data))
+                        write_json(place, measure(ground, inner))
                     results.append(
                         {"base": on, "target": target, "arm": arm, "seed": seed, "measured": read_json(place)}
                     )

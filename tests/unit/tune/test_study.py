@@ -11,7 +11,7 @@ from edgekit.core.run import start
 from edgekit.generators.open import open_generator
 from edgekit.tune.config import TuneConfig
 from edgekit.tune.run import tune
-from edgekit.tune.study import labels, measure
+from edgekit.tune.study import ground, labels
 from edgekit.tune.study.pictures import GAIN, combinations, pictures, write_world
 from edgekit.tune.study.report import report, spread, verdict
 from edgekit.tune.study.run import study
@@ -161,8 +161,8 @@ def test_a_study_that_makes_no_sense_is_refused(change, says):
 @pytest.fixture(autouse=True)
 def small_net(monkeypatch):
     """A scene classifier that knows little: what is tested here is not how well it sees."""
-    monkeypatch.setattr(measure, "NET_PICTURES", 60)
-    monkeypatch.setattr(measure, "NET_STEPS", 5)
+    monkeypatch.setattr(ground, "NET_PICTURES", 60)
+    monkeypatch.setattr(ground, "NET_STEPS", 5)
 
 
 @pytest.fixture(scope="module")
