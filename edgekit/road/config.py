@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
 from edgekit.core.errors import suggestion
 from edgekit.core.recipe import Config, Plan
 from edgekit.evaluate.config import Gate
-from edgekit.road.steps import check, resolve
-
-
-class Step(Config):
-    """One recipe of one verb.
-
-    set: changes to the recipe (``key.sub: value``). reads: its inputs by key; a value names an
-    earlier step (or a folder of it: ``distill/before``), ``package:NAME``, or a path. row: the name
-    of an evaluate step's row in the closing table; against: an earlier row that it is compared with,
-    frame by frame.
-    """
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    verb: str = ""  # default: the name
-    recipe: str
-    set: dict[str, Any] = {}
-    reads: dict[str, str | list[str]] = {}
-    row: str = ""
-    against: str = ""
-
-    @model_validator(mode="after")
-    def _verb(self) -> Step:
-        self.verb = self.verb or self.name
-        return self
+from edgekit.road.steps import Step, check, resolve
 
 
 class RoadConfig(Config):

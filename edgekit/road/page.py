@@ -22,7 +22,8 @@ from edgekit.evaluate.report import STYLE
 from edgekit.road.steps import resolve
 
 if TYPE_CHECKING:
-    from edgekit.road.config import RoadConfig, Step
+    from edgekit.road.config import RoadConfig
+    from edgekit.road.steps import Step
 
 FRAMES = 8
 THUMB = 300  # pixels

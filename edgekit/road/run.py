@@ -12,9 +12,9 @@ from edgekit.core.errors import UserError
 from edgekit.core.files import write_text
 from edgekit.core.recipe import find_recipe
 from edgekit.core.run import Run, start
-from edgekit.road.config import RoadConfig, Step
+from edgekit.road.config import RoadConfig
 from edgekit.road.report import write_report
-from edgekit.road.steps import resolve
+from edgekit.road.steps import Step, resolve
 
 
 def road(config: RoadConfig, run: Run) -> None:

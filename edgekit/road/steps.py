@@ -1,4 +1,4 @@
-"""From a step to its station's typed config, and what can be wrong with a list of steps."""
+"""A step of the road, the way to its station's typed config, and what can be wrong with a list of steps."""
 
 from __future__ import annotations
 
@@ -6,15 +6,37 @@ import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from edgekit.core.errors import UserError, suggestion
 from edgekit.core.files import sha256_json
 from edgekit.core.places import PACKAGE
 from edgekit.core.recipe import Config, find_recipe, load_recipe
 
-if TYPE_CHECKING:
-    from edgekit.road.config import Step
+
+class Step(Config):
+    """One recipe of one verb.
+
+    set: changes to the recipe (``key.sub: value``). reads: its inputs by key; a value names an
+    earlier step (or a folder of it: ``distill/before``), ``package:NAME``, or a path. row: the name
+    of an evaluate step's row in the closing table; against: an earlier row that it is compared with,
+    frame by frame.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    verb: str = ""  # default: the name
+    recipe: str
+    set: dict[str, Any] = {}
+    reads: dict[str, str | list[str]] = {}
+    row: str = ""
+    against: str = ""
+
+    @model_validator(mode="after")
+    def _verb(self) -> Step:
+        self.verb = self.verb or self.name
+        return self
 
 
 def kind_of(verb: str) -> type[Config]:

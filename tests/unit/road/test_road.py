@@ -20,9 +20,9 @@ from edgekit.core.run import start
 from edgekit.dataset import DatasetWriter, Sample
 from edgekit.dataset.score import score
 from edgekit.road import run as road_run
-from edgekit.road.config import RoadConfig, Step
+from edgekit.road.config import RoadConfig
 from edgekit.road.report import CLAIM
-from edgekit.road.steps import kind_of, resolve
+from edgekit.road.steps import Step, kind_of, resolve
 
 LABEL = SceneLabel(
     recommended_speed_kmh="30", light="red", light_arrow="any", light_kind="intersection", other_left="none",
