@@ -30,8 +30,9 @@ from edgekit import __version__
 from edgekit.core.files import write_json, write_text
 from edgekit.core.recipe import build
 from edgekit.library import default_prompt
+from edgekit.render.blender import blender_python, bpy_version
 from edgekit.render.config import RenderConfig
-from edgekit.render.launch import blender_python, bpy_version, render_scenes
+from edgekit.render.launch import render_scenes
 from edgekit.render.records import record_frame
 from edgekit.render.spec import sample_scene, spec_text
 

@@ -201,7 +201,7 @@ class RenderConfig(Strict):
 
     def _lacking(self) -> list[str]:
         """What this machine has not and the run will ask for."""
-        from edgekit.render.launch import blender_python
+        from edgekit.render.blender import blender_python
 
         lacking = []
         if set(self.layouts) - {BUILTIN} and not (find_spec("sumolib") and find_spec("libsumo")):

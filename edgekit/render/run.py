@@ -8,9 +8,10 @@ from edgekit.core.errors import GateError
 from edgekit.core.progress import bar
 from edgekit.core.run import Run
 from edgekit.library import default_prompt
+from edgekit.render.blender import blender_python, bpy_version
 from edgekit.render.config import RenderConfig
 from edgekit.render.formats import check_formats, write_formats
-from edgekit.render.launch import blender_python, bpy_version, render_scenes
+from edgekit.render.launch import render_scenes
 from edgekit.render.scenes import Scenes
 from edgekit.render.tables import licence_of, write_drive, write_tables
 

@@ -1,4 +1,4 @@
-"""Workers on the machines of a Ray cluster, or on this one: each an actor that holds a launch.Worker.
+"""Workers on the machines of a Ray cluster, or on this one: each an actor that holds a blender.Worker.
 
 The launcher keeps its queue, its second try and its time limits; only where a worker lives differs.
 Every machine must see the run's folder and the Python environments under the same paths: orders, frames
@@ -22,7 +22,7 @@ from pydantic import ConfigDict, Field
 
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import Config
-from edgekit.render import launch
+from edgekit.render.blender import START_TIMEOUT_S, Worker
 
 CONNECT_S = 10.0
 GRACE_S = 30.0  # an answer's way back over the network, and a killed process's last breath
@@ -50,7 +50,7 @@ class Seat:
         return socket.gethostname(), [path for path in paths if not os.path.exists(path)]
 
     def start(self, python: str, script: str, log: str) -> None:
-        self._worker = launch.Worker(python, Path(script), Path(log))
+        self._worker = Worker(python, Path(script), Path(log))
 
     def send(self, order: dict[str, Any]) -> None:
         with suppress(BrokenPipeError):  # receive() tells
@@ -67,7 +67,7 @@ class Seat:
 
 
 class FarWorker:
-    """What launch.Worker is, for a worker in a Seat."""
+    """What blender.Worker is, for a worker in a Seat."""
 
     def __init__(self, python: str, script: Path, log: Path, shared: Path):
         """shared: a file in the run's folder that the Seat must see. Raises UserError where it does not,
@@ -79,12 +79,12 @@ class FarWorker:
         needed = [str(Path(path).absolute()) for path in (shared, python, script)]
         try:
             asked = self._actor.missing.remote(needed)
-            machine, missing = ray.get(asked, timeout=launch.START_TIMEOUT_S)
+            machine, missing = ray.get(asked, timeout=START_TIMEOUT_S)
         except ray.exceptions.GetTimeoutError:
             ray.kill(self._actor)
             raise UserError(
                 "render: Ray gave no core to a worker",
-                f"none became free in {launch.START_TIMEOUT_S:.0f} s; {_cpus(ray)}",
+                f"none became free in {START_TIMEOUT_S:.0f} s; {_cpus(ray)}",
                 "wait for the cluster's other work to end, or ask for fewer: workers={ray: N}",
             ) from None
         except ray.exceptions.RayActorError as error:  # edgekit is not there, or not the same

@@ -3,7 +3,7 @@
 import pytest
 
 from edgekit.core.errors import UserError
-from edgekit.render.launch import blender_python
+from edgekit.render.blender import blender_python
 
 
 def _there() -> bool:

@@ -9,10 +9,11 @@ from PIL import Image
 
 from edgekit.core.files import write_text
 from edgekit.core.recipe import build
+from edgekit.render.blender import blender_python
 from edgekit.render.classes import CLASSES
 from edgekit.render.config import RenderConfig
 from edgekit.render.labels import truth_of
-from edgekit.render.launch import blender_python, render_scenes
+from edgekit.render.launch import render_scenes
 from edgekit.render.records import files_of
 from edgekit.render.spec import camera_of, sample_scene, spec_text
 from tests.unit.render.blender import NEEDS_BLENDER

@@ -11,7 +11,7 @@ from PIL import Image
 import edgekit.render
 from edgekit.core.environments import clean_environ
 from edgekit.render.assets import read_manifest
-from edgekit.render.launch import blender_python
+from edgekit.render.blender import blender_python
 from tests.unit.render.blender import NEEDS_BLENDER
 from tests.unit.render.wedge import (
     BODY,

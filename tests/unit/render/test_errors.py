@@ -8,9 +8,9 @@ import pytest
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import build, find_recipe, load_recipe
 from edgekit.core.run import start
-from edgekit.render import launch
+from edgekit.render import blender
+from edgekit.render.blender import blender_python, bpy_version
 from edgekit.render.config import RenderConfig
-from edgekit.render.launch import blender_python, bpy_version
 from edgekit.render.run import render
 
 
@@ -71,7 +71,7 @@ def test_what_is_no_python_is_told_so(tmp_path, monkeypatch):
     def hangs(command, **_):
         raise subprocess.TimeoutExpired(command, 60)
 
-    monkeypatch.setattr(launch.subprocess, "run", hangs)
+    monkeypatch.setattr(blender.subprocess, "run", hangs)
     with pytest.raises(UserError, match="timed out after 60 seconds"):
         bpy_version(sys.executable)
 

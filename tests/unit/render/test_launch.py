@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from edgekit.render import launch
+from edgekit.render import blender, launch
 
 STAND_IN = """
     import json, os, sys, time
@@ -124,24 +124,24 @@ def cores(monkeypatch):
     """This test's own names for claims: other runs on the machine hold and free theirs."""
     if sys.platform != "linux":
         pytest.skip("processes are bound to cores on Linux alone")
-    monkeypatch.setattr(launch, "CLAIM", f"{launch.CLAIM}{os.getpid()}-")
+    monkeypatch.setattr(blender, "CLAIM", f"{blender.CLAIM}{os.getpid()}-")
     return sorted(os.sched_getaffinity(0))
 
 
 def test_each_core_is_claimed_once_before_one_is_claimed_twice(cores):
-    claims = [launch.claim_core() for _ in cores * 2]
+    claims = [blender.claim_core() for _ in cores * 2]
     assert [core for core, _ in claims] == cores * 2
     claims[-1][1].close()
-    again = launch.claim_core()
+    again = blender.claim_core()
     assert again[0] == cores[-1]
     for _, held in [*claims, again]:
         held.close()
 
 
 def test_a_worker_gives_its_core_back(go, cores, tmp_path):
-    workers = [launch.Worker(sys.executable, launch.WORKER, tmp_path / "log") for _ in range(2)]
+    workers = [blender.Worker(sys.executable, launch.WORKER, tmp_path / "log") for _ in range(2)]
     workers[1].stop()
-    core, claim = launch.claim_core()
+    core, claim = blender.claim_core()
     assert core == cores[1 % len(cores)]
     claim.close()
     workers[0].stop()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import edgekit.render
-from edgekit.render.launch import blender_python
+from edgekit.render.blender import blender_python
 from edgekit.render.shapes import HEIGHT_M, SIZE_M, STRIDE_M, hull
 from edgekit.render.traffic.motion import SIZES
 from tests.unit.render.blender import NEEDS_BLENDER

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import edgekit.render
+from edgekit.render.blender import blender_python
 from edgekit.render.classes import CLASSES
-from edgekit.render.launch import blender_python
 from edgekit.render.shapes import HEIGHT_M, SIZE_M, hull
 from tests.unit.render.blender import NEEDS_BLENDER
 
