@@ -58,7 +58,7 @@ def teacher(dataset, tmp_path_factory):
     recipe.write_text(
         f"data: ['{dataset}']\nstudent: {{kind: nano, nano: {nano}}}\nloss: {{alpha: 0}}\n"
         "dense: {weight: 1, warmup_steps: 10, warmup_crop: [140, 112], warmup_batch: 8}\n"
-        "train: {steps: 90, batch: 8, learning_rate: 0.003, warmup_steps: 8, save_every: 90, dev_every: 90}\n"
+        "train: {steps: 140, batch: 8, learning_rate: 0.003, warmup_steps: 8, save_every: 140, dev_every: 140}\n"
     )
     return run_station(recipe, folder / "run")[0]
 
