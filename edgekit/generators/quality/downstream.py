@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from edgekit.core.errors import UserError
 from edgekit.generators.quality.distance import Boxes
 from edgekit.generators.quality.features import batches
+from edgekit.generators.quality.fitting import fit
 
 IGNORE = 255  # of a mask: nothing is known there
 _MULTIPLE = 4  # two halvings
@@ -76,41 +77,30 @@ def train_segmenter(
 ) -> Segmenter:  # fmt: skip
     """A Segmenter of pictures uint8 [N, H, W, 3] and masks uint8 [N, H, W]: class ids, 255 where nothing is known.
 
-    AdamW with decay 1e-4 on a cosine to 0; the mean cross entropy over a batch's known pixels. Pictures are drawn
+    Trained by ``fit``; the mean cross entropy over a batch's known pixels. Pictures are drawn
     with the seed, with replacement, so that ``steps`` and not their number is what a run costs. flip: mirror half
     of them. threads: of torch, for this call. Raises UserError for masks that do not fit or know nothing.
     """
     images, masks = np.asarray(images), np.asarray(masks)
     _check(images, masks, classes)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            found = Segmenter(classes)
-        draw = torch.Generator().manual_seed(seed)
-        optimiser = torch.optim.AdamW(found.net.parameters(), lr=learning_rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        found.net.train()
-        for _ in range(steps):
-            rows = torch.randint(len(images), (batch,), generator=draw).numpy()
-            x, wanted = _input(images[rows]), torch.from_numpy(masks[rows].astype(np.int64))
-            if flip:
-                mirrored = (torch.rand(batch, generator=draw) < 0.5)[:, None, None]
-                wanted = torch.where(mirrored, wanted.flip(2), wanted)
-                width = wanted.shape[2]  # only the picture is mirrored, not what pads it
-                turned = torch.cat([x[..., :width].flip(3), x[..., width:]], dim=3)
-                x = torch.where(mirrored[:, None], turned, x)
-            logits = found.net(x)[:, :, : wanted.shape[1], : wanted.shape[2]]
-            known = (wanted != IGNORE).sum().clamp_min(1)
-            loss = F.cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="sum") / known
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-        found.net.eval()
-    finally:
-        torch.set_num_threads(before)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        found = Segmenter(classes)
+
+    def loss_of(draw: torch.Generator) -> Tensor:
+        rows = torch.randint(len(images), (batch,), generator=draw).numpy()
+        x, wanted = _input(images[rows]), torch.from_numpy(masks[rows].astype(np.int64))
+        if flip:
+            mirrored = (torch.rand(batch, generator=draw) < 0.5)[:, None, None]
+            wanted = torch.where(mirrored, wanted.flip(2), wanted)
+            width = wanted.shape[2]  # only the picture is mirrored, not what pads it
+            turned = torch.cat([x[..., :width].flip(3), x[..., width:]], dim=3)
+            x = torch.where(mirrored[:, None], turned, x)
+        logits = found.net(x)[:, :, : wanted.shape[1], : wanted.shape[2]]
+        known = (wanted != IGNORE).sum().clamp_min(1)
+        return F.cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="sum") / known
+
+    fit(found.net, loss_of, steps, learning_rate, seed, threads)
     return found
 
 

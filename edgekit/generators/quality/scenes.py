@@ -19,6 +19,7 @@ from edgekit.core.errors import UserError
 from edgekit.core.files import read_json, sha256_json, write_json
 from edgekit.dataset.tags import TIMES, WEATHERS, words_of
 from edgekit.generators.quality.features import SPATIAL, Features, batches, joined, resized
+from edgekit.generators.quality.fitting import fit
 
 UNKNOWN = -1  # of a target: not learned from, not scored
 SCHEMA = "edgekit/scene-net/1"
@@ -126,44 +127,26 @@ class SceneNet:
 def train_scene_net(
     images: np.ndarray, targets: Mapping[str, Sequence[int]], names: Mapping[str, Sequence[str]], seed: int = 0,
     steps: int = 400, batch: int = 64, threads: int | None = None, *, size: int = 32,
-    learning_rate: float = 2e-3, flip: bool = False,
+    learning_rate: float = 2e-3,
 ) -> SceneNet:  # fmt: skip
     """A SceneNet of uint8 [N, H, W, 3] and {factor: class index per picture, -1 where it is not known}.
 
-    AdamW with decay 1e-4 on a cosine to 0; the sum of the factors' cross entropies. threads: of torch, for this
-    call (None: as they are); the same seed and threads give the same bytes. flip: mirror half of the pictures.
+    Trained by ``fit``; the sum of the factors' cross entropies. threads: of torch, for this call.
     Raises UserError for targets that do not fit the pictures or the names, or that know nothing.
     """
     _check(images, targets, names)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            found = SceneNet(names, size)
-        x = torch.cat(
-            [_input(part, size).mul(127.5).add(127.5).round().byte() for part in batches(images, 256)]
-        )
-        wanted = {name: torch.as_tensor(np.asarray(targets[name]), dtype=torch.long) for name in found.names}
-        draw = torch.Generator().manual_seed(seed)
-        optimiser = torch.optim.AdamW(found.net.parameters(), lr=learning_rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        found.net.train()
-        for _ in range(steps):
-            rows = torch.randint(len(x), (batch,), generator=draw)
-            part = x[rows].float() / 127.5 - 1
-            if flip:
-                mirrored = torch.rand(batch, generator=draw) < 0.5
-                part = torch.where(mirrored[:, None, None, None], part.flip(3), part)
-            logits = found.net(part)[2]
-            loss = sum(_loss(logits[name], wanted[name][rows]) for name in found.names)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-        found.net.eval()
-    finally:
-        torch.set_num_threads(before)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        found = SceneNet(names, size)
+    x = torch.cat([_input(part, size).mul(127.5).add(127.5).round().byte() for part in batches(images, 256)])
+    wanted = {name: torch.as_tensor(np.asarray(targets[name]), dtype=torch.long) for name in found.names}
+
+    def loss_of(draw: torch.Generator) -> Tensor:
+        rows = torch.randint(len(x), (batch,), generator=draw)
+        logits = found.net(x[rows].float() / 127.5 - 1)[2]
+        return sum(_loss(logits[name], wanted[name][rows]) for name in found.names)
+
+    fit(found.net, loss_of, steps, learning_rate, seed, threads)
     return found
 
 

@@ -15,6 +15,7 @@ from edgekit.generators.generator import Generator
 from edgekit.generators.labeller.config import LabellerConfig
 from edgekit.generators.labeller.predict import sample_pairs
 from edgekit.generators.labeller.train import train_labeller
+from edgekit.generators.open import open_generator
 from edgekit.generators.quality.distance import miou
 from edgekit.generators.quality.downstream import Segmenter, train_segmenter
 from edgekit.tune.data import squeezed
@@ -77,8 +78,6 @@ def worth(ground: Ground, generator: Generator) -> dict[str, float]:
 
 def yardsticks(ground: Ground) -> dict[str, float]:
     """The same from the untuned base, the segmenter of real pictures alone, and how right the oracle is."""
-    from edgekit.generators.open import open_generator
-
     test, truth = mapped(list(pictures(ground.target, HELD_OUT, 30_011)), ground.side)
     real, maps = mapped(list(pictures(ground.target, ground.study.pictures, 2 * ground.seed)), ground.side)
     alone = train_segmenter(real, maps, len(CLASSES), _SEED, steps=STEPS)

@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from edgekit.generators.adapters.adapter import Adapter
+from edgekit.generators.adapters.calora.awareness import measure as scored
+from edgekit.generators.adapters.calora.config import CaLora
+from edgekit.generators.adapters.units import projections
 from edgekit.generators.generator import Generator
+from edgekit.generators.open import open_generator
 from edgekit.generators.process import Process
 from edgekit.tune import report
 from edgekit.tune.config import Objective
@@ -107,13 +112,6 @@ def awareness(ground: Ground, generator: Generator, adapter: Adapter, latents: L
 
 
 def _maps(ground: Ground) -> dict[str, Any]:
-    from scipy.stats import spearmanr
-
-    from edgekit.generators.adapters.calora.awareness import measure as scored
-    from edgekit.generators.adapters.calora.config import CaLora
-    from edgekit.generators.adapters.units import projections
-    from edgekit.generators.open import open_generator
-
     if ground.labels:
         return {}
     maps: dict[str, list[dict]] = {}
