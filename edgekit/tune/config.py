@@ -177,9 +177,10 @@ class TuneConfig(Config):
         looks = 2 * 10 * shown.frames + 2 * (2 if shown.guidance != 1 else 1) * shown.samples * shown.steps
         if getattr(self.method, "label_start", None) == "ssei" and not self.class_data:
             looks += 2 * cost_of(self.base, self.nano).classes * self.ssei.paint * self.ssei.steps
-        nanos, times, notes = [self.nano], 1, ()
+        nanos, steps, times, notes = [self.nano], [train.steps], 1, ()
         if study and study.kind == "bases":
             nanos = list(study.nano.values())
+            steps = [study.steps.get(name, train.steps) for name in study.nano]
         elif study:
             nanos, times = (
                 [NanoGenerator()],
@@ -190,10 +191,10 @@ class TuneConfig(Config):
         plans = [
             plan_tuning(
                 base=None if study else self.base, nano=nano, method=self.method.kind, batch=train.batch,
-                passes=train.accumulate * train.steps, bf16=train.precision == "bf16",
+                passes=train.accumulate * count, bf16=train.precision == "bf16",
                 checkpointing=train.gradient_checkpointing, threads=train.threads, looks=looks,
             )
-            for nano in nanos
+            for nano, count in zip(nanos, steps, strict=True)
         ]  # fmt: skip
         largest = max(plans, key=lambda plan: plan.memory_gb)
         return Plan(

@@ -26,13 +26,20 @@ Look = Literal["boxes", "forgets", "others", "experts", "awareness", "labels"]
 class Bases(Config):
     """Nano generators trained from scratch on ``pictures`` of the toy world, by the recipe's ``train``.
 
-    held_out: pictures that none of them sees.
+    held_out: pictures that none of them sees. steps: of the bases that need another number than ``train.steps``.
     """
 
     kind: Literal["bases"] = "bases"
     pictures: int = Field(6000, ge=1)
     held_out: int = Field(256, ge=1)
     nano: dict[str, NanoGenerator] = Field(min_length=1)
+    steps: dict[str, Annotated[int, Field(ge=1)]] = {}
+
+    @model_validator(mode="after")
+    def _known(self) -> Bases:
+        if strange := [name for name in self.steps if name not in self.nano]:
+            raise ValueError(f"steps names {strange[0]!r}, which is none of nano: {', '.join(self.nano)}")
+        return self
 
 
 class Arms(Config):

@@ -41,6 +41,7 @@ def make_bases(config: TuneConfig, run: Run, tune: Tune) -> None:
         inner = _inner(
             config, run.path / "training" / name, tune, nano=nano.model_dump(mode="json"), data=[str(world)],
             condition=WORLD.model_dump(mode="json"),
+            train=config.train.model_dump(mode="json") | {"steps": asked.steps.get(name, config.train.steps)},
         )  # fmt: skip
         if not (run.out / name / "model_index.json").is_file():
             shutil.copytree(inner / "out" / "generator", run.out / name, dirs_exist_ok=True)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import build
@@ -146,6 +147,8 @@ def test_two_seeds_claim_nothing():
         ({"study": {"kind": "arms", "question": "?", "targets": ["gain", "gain"], "arms": {"a": {}, "b": {}}}},
          "gain, gain"),
         ({"study": {"kind": "bases", "nano": {"dit": NANO}}}, "leave out base, nano, data"),
+        ({"base": None, "method": {"kind": "full"}, "study": {"kind": "bases", "nano": {"dit": NANO},
+          "steps": {"unett": 9}}}, "unett"),
     ],
 )  # fmt: skip
 def test_a_study_that_makes_no_sense_is_refused(change, says):
@@ -172,7 +175,8 @@ def bases(tmp_path_factory):
     config = build(
         TuneConfig,
         SMALL
-        | {"study": {"kind": "bases", "pictures": 13, "held_out": 13, "nano": {"dit": NANO, "unet": unet}}},
+        | {"study": {"kind": "bases", "pictures": 13, "held_out": 13, "nano": {"dit": NANO, "unet": unet},
+                     "steps": {"unet": 1}}},
         "bases",
     )
     run = start("tune", config, "bases", folder / "bases")
@@ -200,6 +204,14 @@ def _study(bases, **more):
         TuneConfig,
         SMALL | {"base": str(bases), "method": {"kind": "lora", "rank": 2}, "study": asked | more}, "study",
     )  # fmt: skip
+
+
+def test_a_base_may_train_for_steps_of_its_own(bases):
+    steps = {
+        name: yaml.safe_load((bases / "training" / name / "recipe.yaml").read_text())["train"]["steps"]
+        for name in ("dit", "unet")
+    }
+    assert steps == {"dit": SMALL["train"]["steps"], "unet": 1}
 
 
 def test_bases_are_asked_with_the_worlds_factors(bases):
