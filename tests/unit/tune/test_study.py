@@ -175,8 +175,15 @@ def bases(tmp_path_factory):
     config = build(
         TuneConfig,
         SMALL
-        | {"study": {"kind": "bases", "pictures": 13, "held_out": 13, "nano": {"dit": NANO, "unet": unet},
-                     "steps": {"unet": 1}}},
+        | {
+            "study": {
+                "kind": "bases",
+                "pictures": 13,
+                "held_out": 13,
+                "nano": {"dit": NANO, "unet": unet},
+                "steps": {"unet": 1},
+            }
+        },
         "bases",
     )
     run = start("tune", config, "bases", folder / "bases")
