@@ -12,14 +12,14 @@ from pathlib import Path
 from edgekit.core.errors import UserError
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: str | Path, data: bytes | Iterable[bytes]) -> None:
     """Writes ``path`` by rename: a killed process leaves the old file or the new one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -42,8 +42,8 @@ def read_json(path: str | Path) -> object:
 
 def write_jsonl(path: str | Path, rows: Iterable[object]) -> None:
     """UTF-8; half a surrogate pair (a model can write one) stands as its JSON escape."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_bytes(path, text.encode(errors="backslashreplace"))
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_bytes(path, (line.encode(errors="backslashreplace") for line in lines))
 
 
 def append_jsonl(path: str | Path, *rows: object) -> None:

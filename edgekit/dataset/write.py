@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +32,19 @@ def jpeg(image: np.ndarray) -> bytes:
 class DatasetWriter:
     """Collects rows and images below ``out``; ``finish`` asserts the splits and writes the tables.
 
-    An image that is already there is not encoded again, so a resumed station loses nothing.
+    An image that is already there is not encoded again, so a resumed station loses nothing. Rows wait in a
+    hidden file, not in memory: a drive of hours has a hundred thousand, each with its label's whole history.
     """
 
     def __init__(self, out: Path, contract: Contract, **facts: object):
         """facts: what info.json shall say beside the counts (renderer, teacher, parents …)."""
         self.out, self.contract, self.facts = Path(out), contract, facts
-        self.rows: dict[str, list[Sample]] = {split: [] for split in SPLITS}
         (self.out / "images").mkdir(parents=True, exist_ok=True)
+        self._waiting = self.out / ".rows.part"
+        self._file = open(self._waiting, "wb+")
+        self._rows: dict[str, list[tuple[str, int]]] = {split: [] for split in SPLITS}  # id, place in the file
+        self._scenes: dict[str, str] = {}  # scene -> the split that it is in
+        self._counts = {split: _Counts() for split in SPLITS}
 
     def image(self, name: str, image: np.ndarray) -> str:
         """Stores RGB uint8 as ``images/<name>.jpg`` and returns that relative path."""
@@ -48,42 +55,63 @@ class DatasetWriter:
         return relative
 
     def add(self, split: str, sample: Sample) -> None:
-        self.rows[split].append(sample)
+        """Raises UserError for a scene that another split holds already."""
+        if (first := self._scenes.setdefault(sample.scene, split)) != split:
+            raise UserError(
+                f"dataset {self.out}: scene {sample.scene} is in {first} and in {split}",
+                "two frames of one scene on both sides of a split measure memory, not sight",
+                "split by scene",
+            )
+        self._rows[split].append((sample.id, self._file.tell()))
+        self._file.write(json.dumps(sample.model_dump(mode="json")).encode() + b"\n")
+        self._counts[split].add(sample)
+
+    def _sorted(self, split: str) -> Iterator[dict]:
+        for _, place in sorted(self._rows[split]):
+            self._file.seek(place)
+            yield json.loads(self._file.readline())
 
     def finish(self) -> dict:
-        """Writes the split tables and info.json; returns info. Raises UserError for a shared scene."""
-        seen: dict[str, str] = {}
-        for split, rows in self.rows.items():
-            for row in rows:
-                if seen.setdefault(row.scene, split) != split:
-                    raise UserError(
-                        f"dataset {self.out}: scene {row.scene} is in {seen[row.scene]} and in {split}",
-                        "two frames of one scene on both sides of a split measure memory, not sight",
-                        "split by scene",
-                    )
-        for split, rows in self.rows.items():
-            rows.sort(key=lambda row: row.id)
-            write_jsonl(self.out / f"{split}.jsonl", [r.model_dump(mode="json") for r in rows])
+        """Writes the split tables, in the order of their ids, and info.json; returns info."""
+        for split in SPLITS:
+            write_jsonl(self.out / f"{split}.jsonl", self._sorted(split))
+        self._file.close()
+        self._waiting.unlink()
         info = {
             "schema": SCHEMA,
             "edgekit": __version__,
             "contract": self.contract.model_dump(mode="json"),
             "contract_sha256": self.contract.digest(),
             **self.facts,
-            "counts": {split: _counts(rows) for split, rows in self.rows.items()},
+            "counts": {split: counts.told() for split, counts in self._counts.items()},
             "vocabulary": {slot: list(values) for slot, values in SLOTS.items()},
         }
         write_json(self.out / "info.json", info)
         return info
 
 
-def _counts(rows: list[Sample]) -> dict:
-    tags = Counter(tag for row in rows for tag in row.tags)
-    slots = {slot: Counter(getattr(row.label, slot) for row in rows) for slot in SLOTS}
-    return {
-        "frames": len(rows),
-        "scenes": len({row.scene for row in rows}),
-        "drives": len({row.drive for row in rows if row.drive}),
-        "tags": dict(sorted(tags.items())),
-        "labels": {slot: dict(sorted(c.items())) for slot, c in slots.items()},
-    }
+class _Counts:
+    """What info.json tells of a split, counted row by row."""
+
+    def __init__(self) -> None:
+        self.frames, self.scenes, self.drives = 0, set(), set()
+        self.tags: Counter[str] = Counter()
+        self.labels = {slot: Counter() for slot in SLOTS}
+
+    def add(self, row: Sample) -> None:
+        self.frames += 1
+        self.scenes.add(row.scene)
+        if row.drive:
+            self.drives.add(row.drive)
+        self.tags.update(row.tags)
+        for slot, counter in self.labels.items():
+            counter[getattr(row.label, slot)] += 1
+
+    def told(self) -> dict:
+        return {
+            "frames": self.frames,
+            "scenes": len(self.scenes),
+            "drives": len(self.drives),
+            "tags": dict(sorted(self.tags.items())),
+            "labels": {slot: dict(sorted(c.items())) for slot, c in self.labels.items()},
+        }

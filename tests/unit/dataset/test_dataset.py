@@ -70,9 +70,18 @@ def test_images_are_stored_at_the_contract_s_size(tmp_path):
 def test_a_scene_on_both_sides_of_a_split_is_refused(tmp_path):
     writer = DatasetWriter(tmp_path, CONTRACT)
     writer.add("train", sample(writer, "a0", "a"))
-    writer.add("test", sample(writer, "a1", "a"))
     with pytest.raises(UserError, match="scene a"):
-        writer.finish()
+        writer.add("test", sample(writer, "a1", "a"))
+
+
+def test_rows_wait_on_disk_and_come_out_in_the_order_of_their_ids(tmp_path):
+    writer = DatasetWriter(tmp_path, CONTRACT)
+    for name in ("b1", "a2", "b0", "a1"):
+        writer.add("train", sample(writer, name, name[0]))
+    info = writer.finish()
+    assert [row.id for row in open_dataset(tmp_path).rows("train")] == ["a1", "a2", "b0", "b1"]
+    assert info["counts"]["train"]["frames"] == 4 and info["counts"]["train"]["scenes"] == 2
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
 def test_an_image_path_that_leads_out_is_refused(tmp_path):
