@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_serializer, model_validator
 
+from edgekit.core.cluster import RayWorkers, worker_count
 from edgekit.core.errors import UserError, suggestion
 from edgekit.core.recipe import Config, Plan
 from edgekit.render.conditions import CameraEffects
 from edgekit.render.mounts import Name as Mount
-from edgekit.render.spread import RayWorkers, worker_count
 from edgekit.render.traffic.ego import NEAR_M, QUEUE_M, EgoShares
 from edgekit.render.traffic.motion import Demand
 from edgekit.render.traffic.net import SHIPPED

@@ -8,8 +8,9 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from edgekit.core.cluster import RayWorkers
 from edgekit.render.blender import START_TIMEOUT_S, WORKER, Worker
-from edgekit.render.spread import RayWorkers, cluster
+from edgekit.render.spread import cluster
 
 TRIES = 2  # a scene that fails in a fresh process too is given up
 

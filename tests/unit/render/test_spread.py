@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.core import cluster
+from edgekit.core.cluster import RayWorkers, worker_count
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import build
 from edgekit.core.run import digest_tree
 from edgekit.render import launch, spread
-from edgekit.render.spread import RayWorkers, worker_count
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 
@@ -171,7 +172,7 @@ def test_sigterm_stays_with_the_command(monkeypatch):
     monkeypatch.setattr(ray, "init", init)
     before = signal.signal(signal.SIGTERM, ours)
     try:
-        spread._join(ray, address="local")
+        cluster._join(ray, "render", "local")
         assert signal.getsignal(signal.SIGTERM) is ours
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -186,7 +187,7 @@ def test_a_cluster_that_is_not_there_is_told(monkeypatch):
         held.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{held.getsockname()[1]}"
         with pytest.raises(UserError, match=f"no Ray cluster at {address}") as caught:
-            spread._join(ray, address=address)
+            cluster._join(ray, "render", address)
     assert "refused" in caught.value.why and "RAY_ADDRESS" in caught.value.do
 
 
