@@ -47,8 +47,9 @@ class Arms(Config):
 
     arms: what each changes in the recipe, ``key.sub: value``. A method that makes no sense on a base is "n/a"
     with its reason. base: the recipe's key, a run of ``Bases``.
-    pictures, held_out: of a drawn target, to learn from and to measure on. samples: pictures that each arm
-    paints, in ``steps`` at ``guidance``. looks: what is measured beside the error and the samples.
+    pictures, held_out: of a drawn target, to learn from and to measure on. samples: pictures that each arm paints, in
+    ``steps`` at ``guidance``; samplers: of the bases that need another than their own. looks: what is measured beside
+    the error and the samples.
     columns: of the table; absent: all that were measured.
     """
 
@@ -63,6 +64,7 @@ class Arms(Config):
     samples: int = Field(512, ge=16)
     steps: int = Field(20, ge=1)
     guidance: float = 1.0
+    samplers: dict[str, Literal["ddim", "ddpm", "euler"]] = {}
     looks: list[Look] = []
     columns: list[str] = []
 
@@ -72,6 +74,8 @@ class Arms(Config):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one twice: {', '.join(map(str, values))}")
+        if strange := [name for name in self.samplers if name not in self.on]:
+            raise ValueError(f"samplers names {strange[0]!r}, which is not in on: {', '.join(self.on)}")
         if "labels" in self.looks and "drives" in self.targets:
             raise ValueError("looks: labels asks for drawn targets, whose every label map is known")
         return self

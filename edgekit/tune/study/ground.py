@@ -31,11 +31,12 @@ SEED = 17  # of the classifier
 
 class Ground:
     """frames: the held-out ones, real: their pictures uint8 [N, H, W, 3]; process: the base's; net: the classifier;
-    side: (H, W) in pixels; labels: whether the base is asked with labels."""
+    side: (H, W) in pixels; labels: whether the base is asked with labels; sampler: None for the base's own."""
 
     def __init__(self, config: TuneConfig, run: Run, on: str, target: str, datasets: list[Dataset]):
         self.study, self.run, self.base = config.study, run, run.input("base") / on
         self.target, self.seed, self.drawn = target, config.seed, target != "drives"
+        self.sampler = self.study.samplers.get(on)
         self._kept: dict[str, Any] = {}
         torch.set_num_threads(config.train.threads)
         generator = open_generator(self.base)
@@ -80,7 +81,7 @@ class Ground:
         for at in range(0, len(asked), 64):
             cond = generator.condition.encode(asked[at : at + 64])
             seeds = [1_000_003 + at + i for i in range(len(asked[at : at + 64]))]
-            done.append(sample(generator, cond, study.steps, study.guidance, seeds, batch=64))
+            done.append(sample(generator, cond, study.steps, study.guidance, seeds, self.sampler, batch=64))
         return torch.cat(done)
 
     # --- the scene classifier: what stands in for a backbone ---

@@ -60,7 +60,8 @@ def worth(ground: Ground, generator: Generator) -> dict[str, float]:
     asked = [ground.frames[i % len(ground.frames)].asked for i in range(PAIRS)]
     cond = generator.condition.encode(asked)
     seeds = [2_000_003 + i for i in range(PAIRS)]
-    painted, said = (x.numpy() for x in sample_pairs(generator, decoder, cond, ground.study.guidance, seeds))
+    pairs = sample_pairs(generator, decoder, cond, ground.study.guidance, seeds, sampler=ground.sampler)
+    painted, said = (x.numpy() for x in pairs)
     judge = ground.kept("oracle", oracle)
     told = {"label_miou": miou(judge.predict(painted), said, len(CLASSES))}
     test, truth = mapped(list(pictures(ground.target, HELD_OUT, 30_011)), ground.side)

@@ -149,6 +149,8 @@ def test_two_seeds_claim_nothing():
         ({"study": {"kind": "bases", "nano": {"dit": NANO}}}, "leave out base, nano, data"),
         ({"base": None, "method": {"kind": "full"}, "study": {"kind": "bases", "nano": {"dit": NANO},
           "steps": {"unett": 9}}}, "unett"),
+        ({"study": {"kind": "arms", "question": "?", "targets": ["gain"], "arms": {"a": {}, "b": {}},
+          "samplers": {"unet": "ddpm"}}}, "not in on: dit"),
     ],
 )  # fmt: skip
 def test_a_study_that_makes_no_sense_is_refused(change, says):
@@ -267,7 +269,8 @@ def test_what_does_not_fit_is_not_tried(bases, tmp_path, monkeypatch):
     for name, value in (("ORACLE", 8), ("PAIRS", 4), ("HELD_OUT", 4), ("STEPS", 2)):
         monkeypatch.setattr(labels, name, value)
     arms = {"bitfit": {"method": {"kind": "bitfit"}}, "vpt": {"method": {"kind": "vpt"}}}
-    config = _study(bases, on=["unet"], seeds=[0], arms=arms, looks=["others", "labels"])
+    config = _study(bases, on=["unet"], seeds=[0], arms=arms, looks=["others", "labels"],
+                    samplers={"unet": "ddpm"})  # fmt: skip
     run = start("tune", config, "s", tmp_path / "s")
     tune(config, run)
     told = json.loads((run.out / "study.json").read_text())
