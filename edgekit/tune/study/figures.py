@@ -36,6 +36,7 @@ def _samples(study: Arms, run: Run, name: str, rows: list[dict]) -> None:
     for row in (r for r in rows if r["seed"] == first):
         place = run.path / "arms" / f"{name}-{row['arm']}-{first}" / "samples.npz"
         kept = np.load(place)  # allow_pickle is false by default
+        shown.setdefault("real, asked alike", kept["real"])
         shown[row["arm"]], heads = kept["painted"], [str(a) for a in kept["asked"]]
     sheet(shown, heads, run.out / f"samples_{name}.png")
 

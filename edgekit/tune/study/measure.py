@@ -43,7 +43,9 @@ def measure(ground: Ground, inner: Path) -> dict[str, Any]:
         more, kept = LOOKS[look](ground, generator, adapter, latents)
         numbers |= more
         told |= kept
-    np.savez_compressed(inner / "samples.npz", painted=painted[:KEPT], asked=np.array(asked[:KEPT]))
+    np.savez_compressed(
+        inner / "samples.npz", painted=painted[:KEPT], real=ground.real[:KEPT], asked=np.array(asked[:KEPT])
+    )
     return told | {"numbers": {key: round(float(value), 6) for key, value in numbers.items()}}
 
 
