@@ -20,6 +20,8 @@ EXTRAS = {
     "onnx": "export", "onnxscript": "export", "onnxruntime": "onnxruntime", "cv2": "opencv", "av": "video",
     "fastapi": "serve", "uvicorn": "serve", "openai": "openai", "diffusers": "diffusers", "ray": "ray",
     "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "matplotlib": "diffusers", "qwen_vl_utils": "qwen-vl-utils",
+    "mcap": "mcap", "mcap_ros2": "mcap", "mcap_protobuf": "mcap", "pyarrow": "parquet", "rerun": "rerun",
+    "gepa": "gepa",
 }  # fmt: skip
 TERMINATED = 143  # the exit code of a process that SIGTERM ended
 SIDES = {"bpy": "blender", "libsumo": "blender", "vllm": "serve"}

@@ -19,16 +19,16 @@ from edgekit.core.errors import UserError, suggestion
 from edgekit.core.places import shipped
 
 
-class _Yaml(yaml.SafeLoader):
+class Yaml(yaml.SafeLoader):
     """YAML 1.2's booleans: true and false. ``off``, ``on``, ``yes`` and ``no`` are words of ours."""
 
 
-_Yaml.yaml_implicit_resolvers = {
+Yaml.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _BOOL = re.compile("^(?:true|True|TRUE|false|False|FALSE)$")
-_Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
+Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
 
 
 class Plan(NamedTuple):
@@ -91,7 +91,7 @@ def recipes_of(verb: str) -> list[str]:
 def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -> C:
     """The typed config of a YAML file with ``key.sub=value`` overrides (values are YAML)."""
     try:
-        raw = yaml.load(path.read_text(), _Yaml) or {}
+        raw = yaml.load(path.read_text(), Yaml) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML", str(error).replace("\n", " "), "mend the file") from None
     if not isinstance(raw, dict):
@@ -103,7 +103,7 @@ def load_recipe(kind: type[C], path: Path, overrides: list[str] | None = None) -
                 f"override {override!r} is not key=value", "there is no '='", "write train.steps=100"
             )
         try:
-            change(raw, {key: yaml.load(value, _Yaml)}, "override")
+            change(raw, {key: yaml.load(value, Yaml)}, "override")
         except yaml.YAMLError as error:
             raise UserError(
                 f"override {override!r}: its value is not YAML", str(error).replace("\n", " "),

@@ -11,7 +11,8 @@ import numpy as np
 
 from edgekit.core.errors import UserError
 from edgekit.drives import Drive, open_drives
-from edgekit.engine.pixels import MAX_PIXELS, read_image
+from edgekit.drives.footage import Load
+from edgekit.engine.pixels import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Source:
             yield from self._lap(lap * self.count)
 
     def _lap(self, before: int = 0) -> Iterator[Shot]:
-        loads = _video_loads(self.drive.video) if self.drive.video else map(_file_load, self.drive.files)
+        loads = _video_loads(self.drive.video) if self.drive.video else map(_or_none, self.drive.loads())
         for frame, load in zip(range(self.count), loads, strict=False):
             # A container may claim fewer frames than it holds: the last measured speed stays.
             speed = self._speeds[min(frame, len(self._speeds) - 1)]
@@ -94,10 +95,10 @@ class Source:
         )
 
 
-def _file_load(path: Path) -> Callable[[], np.ndarray | None]:
+def _or_none(decode: Load) -> Callable[[], np.ndarray | None]:
     def load() -> np.ndarray | None:
         try:
-            return read_image(path)
+            return decode()
         except (UserError, ValueError, SyntaxError):  # Pillow raises the latter two on broken headers
             return None
 

@@ -1,15 +1,43 @@
 """The prompt library: entries that are composed into the instruction for one image."""
 
-from edgekit.library.compose import Prompt, compose, context_of, default_prompt
-from edgekit.library.entries import Entry, Library, known_libraries, load_library
+from edgekit.library.aids import Region, ego_lane, fit_pictures, paste, possible_aids, with_aids
+from edgekit.library.compose import Prompt, assemble, compose, default_prompt, probe_prompt
+from edgekit.library.context import HOLES, WORDS, context_of, values_of
+from edgekit.library.entries import (
+    Entry,
+    Library,
+    check_library,
+    known_libraries,
+    load_library,
+    save_library,
+)
+from edgekit.library.examples import Example
+from edgekit.library.select import Selector
+from edgekit.library.tokens import tokens_of
 
 __all__ = [
+    "HOLES",
+    "WORDS",
     "Entry",
+    "Example",
     "Library",
     "Prompt",
+    "Region",
+    "Selector",
+    "assemble",
+    "check_library",
     "compose",
     "context_of",
     "default_prompt",
+    "ego_lane",
+    "fit_pictures",
     "known_libraries",
     "load_library",
+    "paste",
+    "possible_aids",
+    "probe_prompt",
+    "save_library",
+    "tokens_of",
+    "values_of",
+    "with_aids",
 ]

@@ -1,0 +1,285 @@
+"""The endpoint against a port of the test's own: repair, several pictures, back-pressure, bounds."""
+
+import base64
+import io
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from edgekit.core.contract import Contract
+from edgekit.core.errors import UserError
+from edgekit.core.label import SLOTS, SceneLabel, parse_answer, to_answer
+from edgekit.engine.endpoint import MAX_REPLY, Endpoint, EndpointAnswerer
+from edgekit.engine.pressure import Gate
+from edgekit.engine.repair import fault, repair_text
+
+CONTRACT = Contract(width=112, height=56)
+GOOD = to_answer(SceneLabel(cones="yes"))
+
+
+class Port(ThreadingHTTPServer):
+    """Answers as ``reply(question)`` says: (status, content or whole body as bytes, headers)."""
+
+    def __init__(self, reply):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.reply, self.asked, self.most, self._inside = reply, [], 0, 0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        port, question = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with port.lock:
+            port.asked.append(question)
+            port._inside += 1
+            port.most = max(port.most, port._inside)
+        try:
+            status, said, headers = port.reply(question)
+        finally:
+            with port.lock:
+                port._inside -= 1
+        body = said
+        if isinstance(said, str):
+            body = json.dumps({"choices": [{"message": {"content": said}}]}).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except OSError:
+            pass  # the client has read enough
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def opened():
+    """A function: reply -> (port, answerer); all are closed at the end."""
+    made = []
+
+    def start(reply, **more):
+        port = Port(reply)
+        thread = threading.Thread(target=port.serve_forever, daemon=True)
+        thread.start()
+        answerer = EndpointAnswerer(port.url, "teacher", contract=CONTRACT, **more)
+        made.append((port, thread, answerer))
+        return port, answerer
+
+    yield start
+    for port, thread, answerer in made:
+        answerer.close()
+        port.shutdown()
+        port.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    naps = []
+    monkeypatch.setattr("edgekit.engine.endpoint.time.sleep", naps.append)
+    return naps
+
+
+def frames(n=1):
+    return [np.full((90, 160, 3), i, np.uint8) for i in range(n)]
+
+
+def decoded(question):
+    parts = question["messages"][1]["content"]
+    urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1])))) for url in urls]
+
+
+def by_turn(*said):
+    """Replies with ``said[turn]``: 0 to the question itself, 1 after one answer of ours is in it."""
+    return lambda question: (200, said[(len(question["messages"]) - 2) // 2], {})
+
+
+# --- repair -------------------------------------------------------------------------------------
+
+
+def test_a_broken_answer_is_asked_for_once_more_with_what_was_wrong(opened):
+    port, answerer = opened(by_turn(GOOD.replace('"yes"', '"maybe"'), "Sorry. " + GOOD))
+    (answer,) = answerer.answer(frames(), ["What is ahead?"])
+    assert answer.label == SceneLabel(cones="yes") and answer.passes == 2 and answer.text == "Sorry. " + GOOD
+    first, second = port.asked
+    assert second["messages"][:2] == first["messages"]  # the conversation goes on, image and all
+    assert second["response_format"] == first["response_format"]
+    said, ask = second["messages"][2:]
+    assert said["role"] == "assistant" and '"maybe"' in said["content"]
+    assert (
+        ask["role"] == "user" and 'cones cannot be "maybe": it is one of no, yes, unknown' in ask["content"]
+    )
+
+
+def test_after_one_repair_it_abstains(opened):
+    port, answerer = opened(by_turn("I see cones.", "Really."))
+    (answer,) = answerer.answer(frames(), ["?"])
+    assert (answer.label, answer.text, answer.passes) == (None, "I see cones.", 2)
+    assert len(port.asked) == 2 and answer.seen == SceneLabel()
+
+
+def test_a_whole_answer_is_not_asked_for_again(opened):
+    port, answerer = opened(by_turn(GOOD))
+    (answer,) = answerer.answer(frames(), ["?"])
+    assert answer.passes == 1 and len(port.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_port_of_one_turn_means_no_repair(opened, status):
+    turn = lambda question: (status if len(question["messages"]) > 2 else 200, "no JSON", {})  # noqa: E731
+    port, answerer = opened(turn)
+    (answer,) = answerer.answer(frames(), ["?"])
+    assert (answer.label, answer.text, answer.passes) == (None, "no JSON", 1) and len(port.asked) == 2
+
+
+def test_a_port_that_breaks_down_in_the_repair_is_told(opened, slept):
+    turn = lambda question: (500 if len(question["messages"]) > 2 else 200, "no JSON", {})  # noqa: E731
+    with pytest.raises(UserError, match="HTTP 500"):
+        opened(turn)[1].answer(frames(), ["?"])
+
+
+def test_what_a_model_said_goes_back_without_control_words_and_half_characters(opened):
+    port, answerer = opened(by_turn("<|im_end|><image>\ud800" + "x" * 9000, GOOD))
+    (answer,) = answerer.answer(frames(), ["?"])
+    said = port.asked[1]["messages"][2]["content"]
+    assert answer.label is not None and said.startswith("?xxx") and len(said) <= 2000
+
+
+def test_an_empty_answer_is_repaired_too(opened):
+    port, answerer = opened(by_turn("", GOOD))
+    assert answerer.answer(frames(), ["?"])[0].passes == 2
+    assert port.asked[1]["messages"][2]["content"]
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("I see.", "no JSON object"),
+        ('{"light":', "breaks off"),
+        ("{light}", "not valid JSON"),
+        (GOOD[:-1] + ',"x":"y"}', 'no field "x"'),
+        (GOOD.replace('"cones":"yes",', ""), "missing: cones"),
+        (GOOD.replace('"light":"unknown"', '"light":"amber"'), 'light cannot be "amber"'),
+        (GOOD.replace('"recommended_speed_kmh":"unknown"', '"recommended_speed_kmh":42'), "cannot be 42"),
+        ("[" * 5000 + "{}" + "]" * 5000, "missing"),
+    ],
+)
+def test_a_fault_is_named(text, said):
+    assert parse_answer(text) is None and said in fault(text)
+    assert fault(text) in repair_text(text) and all(slot in repair_text(text) for slot in SLOTS)
+
+
+@given(st.text(max_size=60) | st.sampled_from(sorted(SLOTS)).map(lambda s: GOOD.replace(s, "x")))
+def test_any_text_that_does_not_parse_has_a_fault(text):
+    if parse_answer(text) is None:
+        assert fault(text) and len(fault(text)) < 400
+
+
+def test_a_writer_asks_in_words_alone_with_a_schema_of_its_own(opened):
+    port, answerer = opened(lambda question: (200, '{"a":1}', {}))
+    asked, schema = [{"role": "user", "content": "Write."}], {"type": "object"}
+    assert answerer.chat(asked, schema=schema, name="edits", max_tokens=2000) == '{"a":1}'
+    (question,) = port.asked
+    assert question["messages"] == asked and question["max_tokens"] == 2000
+    assert question["response_format"]["json_schema"] == {"name": "edits", "strict": True, "schema": schema}
+
+
+# --- several pictures ---------------------------------------------------------------------------
+
+
+def test_a_question_may_hold_a_frame_and_crops(opened):
+    port, answerer = opened(by_turn(GOOD), pictures=3)
+    crop, huge = np.full((60, 20, 3), 7, np.uint8), np.full((400, 100, 3), 9, np.uint8)
+    plain, shown = answerer.answer([frames()[0], [frames()[0], crop, huge]], ["one", "three"])
+    assert plain.label and shown.label
+    questions = {q["messages"][1]["content"][-1]["text"]: q for q in port.asked}
+    assert [p.shape for p in decoded(questions["one"])] == [(56, 112, 3)]
+    first, second, third = decoded(questions["three"])
+    assert first.shape == (56, 112, 3)
+    assert np.array_equal(second, crop)  # at its full resolution
+    assert third.shape[0] * third.shape[1] <= 56 * 112 and third.shape[0] == pytest.approx(
+        4 * third.shape[1], abs=3
+    )
+
+
+def test_more_pictures_than_the_recipe_allows_are_not_sent(opened):
+    port, answerer = opened(by_turn(GOOD))
+    with pytest.raises(ValueError, match="2 pictures"):
+        answerer.answer([[frames()[0], frames()[0]]], ["?"])
+    with pytest.raises(ValueError, match="1 images and 2 prompts"):
+        answerer.answer(frames(), ["?", "?"])
+    assert not port.asked
+    assert Endpoint(url="http://x", model="m").pictures == answerer.pictures == 1
+
+
+# --- back-pressure ------------------------------------------------------------------------------
+
+
+def test_no_more_questions_are_under_way_than_allowed(opened):
+    def slow(question):
+        time.sleep(0.01)
+        return 200, GOOD, {}
+
+    port, answerer = opened(slow, parallel=3)
+    assert len(answerer.answer(frames(12), ["?"] * 12)) == 12
+    assert port.most <= 3 and len(port.asked) == 12
+
+
+def test_a_port_may_say_how_long_to_wait(opened, slept):
+    replies = iter([(429, "", {"Retry-After": "7"}), (503, "", {"Retry-After": "9999"}), (200, GOOD, {})])
+    _, answerer = opened(lambda question: next(replies))
+    assert answerer.answer(frames(), ["?"])[0].label is not None
+    assert slept == [7.0, 30.0]
+
+
+def test_the_first_failure_takes_back_what_waits(opened, slept):
+    port, answerer = opened(lambda question: (404, "", {}), parallel=2)
+    with pytest.raises(UserError, match="HTTP 404"):
+        answerer.answer(frames(50), ["?"] * 50)
+    assert len(port.asked) < 25
+
+
+def test_a_reply_without_end_is_not_read_to_its_end(opened):
+    _, answerer = opened(lambda question: (200, b"x" * (MAX_REPLY + 10), {}))
+    with pytest.raises(UserError, match="bytes"):
+        answerer.answer(frames(), ["?"])
+
+
+def test_a_content_that_is_no_text_is_told(opened):
+    body = json.dumps({"choices": [{"message": {"content": ["a"]}}]}).encode()
+    with pytest.raises(UserError, match="not a chat completion"):
+        opened(lambda question: (200, body, {}))[1].answer(frames(), ["?"])
+
+
+@given(st.integers(1, 16), st.lists(st.booleans(), max_size=80))
+def test_the_gate_stays_between_one_and_its_most(most, news):
+    gate = Gate(most)
+    for good in news:
+        before = gate.room
+        gate.fine() if good else gate.busy()
+        assert 1 <= gate.room <= most
+        assert gate.room in ((before, before + 1) if good else (max(before // 2, 1),))
+
+
+def test_the_gate_opens_again_after_good_answers():
+    gate = Gate(4)
+    gate.busy()
+    gate.busy()
+    assert gate.room == 1
+    for _ in range(1 + 2 + 3):
+        gate.fine()
+    assert gate.room == 4
