@@ -1,0 +1,66 @@
+"""FiftyOne: a dataset in its own JSON on disk (metadata.json, samples.json, data/), written without importing it.
+
+``fiftyone.Dataset.from_dir(dataset_dir=…, dataset_type=fiftyone.types.FiftyOneDataset)`` reads it: metadata
+without a version is taken as the plain form of the format, whose samples are ``Sample.to_dict``. Each slot
+is a Classification. Back comes what ``dataset.export`` writes in either form: samples.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit.core.files import write_json
+from edgekit.core.label import SLOTS, TASK_OF
+from edgekit.dataset import Sample
+from edgekit.review.queue import Review
+from edgekit.review.tools import Back, copy_images, new_folder, not_ours, read_bounded, slots_now, words_of
+
+SEEN = "seen"  # the tag that a person sets on a sample where nothing needs changing
+ID = "edgekit_id"
+
+
+def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
+    """Writes ``out``: metadata.json, samples.json, data/. Questions are tags ``review:light``."""
+    new_folder(out)
+    names = copy_images(rows, review, out / "data")
+    asked: dict[str, list[str]] = {}
+    for entry in review.entries:
+        asked.setdefault(entry.id, []).append(f"review:{entry.task}")
+    samples = []
+    for row in rows:
+        slots = slots_now(review, row)
+        sample = {
+            "filepath": f"data/{names[row.id]}",
+            "tags": [*row.tags, *asked.get(row.id, [])],
+            ID: row.id,
+        }
+        sample |= {"drive": row.drive, "t_s": row.t_s, "speed_mps": row.speed_mps}
+        for slot in SLOTS:
+            confidence = row.tasks[TASK_OF[slot]].confidence
+            sample[slot] = {
+                "_cls": "Classification",
+                "tags": [],
+                "label": slots[slot],
+                "confidence": confidence,
+            }
+        samples.append(sample)
+    info = {"made_by": "edgekit review", "contract_sha256": review.data.contract.digest()}
+    classes = {slot: list(values) for slot, values in SLOTS.items()}
+    write_json(out / "metadata.json", {"media_type": "image", "info": {**info, "classes": classes}})
+    write_json(out / "samples.json", {"samples": samples})
+
+
+def read(file: Path, review: Review) -> list[Back]:
+    """The samples of a samples.json (or of the folder that holds it). Raises UserError."""
+    path = file / "samples.json" if file.is_dir() else file
+    try:
+        samples = json.loads(read_bounded(path))["samples"]
+        out = []
+        for sample in samples:
+            fields = {slot: sample[slot]["label"] for slot in SLOTS if (sample.get(slot) or {}).get("label")}
+            out.append(Back(str(sample[ID]), words_of(fields), SEEN in (sample.get("tags") or ())))
+        return out
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise not_ours(path, f"{type(error).__name__}: {error}: want FiftyOne's samples.json") from None

@@ -1,0 +1,119 @@
+"""What all annotation tools share here: which rows go out, and what of what comes back is an answer."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from edgekit.core.errors import UserError
+from edgekit.core.files import inside
+from edgekit.core.label import SLOTS, TASK_OF, TASKS
+from edgekit.dataset import Sample
+from edgekit.review.human import Correction, check_slots, now
+from edgekit.review.queue import Review
+
+MOST_BYTES = 512_000_000  # of a file that is taken in
+
+
+class Back(NamedTuple):
+    """A row as it came back. slots: those that the file tells; seen: a person marked it as looked at."""
+
+    id: str
+    slots: dict[str, str]
+    seen: bool
+
+
+def tool(name: str) -> ModuleType:
+    """edgekit.review.<name>: ``export(rows, review, out)`` and ``read(file, review) -> list[Back]``."""
+    return importlib.import_module(f"edgekit.review.{name}")
+
+
+def asked_rows(review: Review, everything: bool) -> list[Sample]:
+    """The rows with a question, by image name (CVAT numbers frames so); or all of them."""
+    wanted = set(review.rows) if everything else {entry.id for entry in review.entries}
+    return sorted((review.rows[i] for i in wanted), key=lambda row: row.images[0])
+
+
+def slots_now(review: Review, row: Sample) -> dict[str, str]:
+    """All slots as they stand: a person's answer where there is one, else the label."""
+    return {slot: value for task in TASKS for slot, value in review.slots(row.id, task).items()}
+
+
+def copy_images(rows: Iterable[Sample], review: Review, folder: Path) -> dict[str, str]:
+    """Row id → its image's path below ``folder``; images/a/b.jpg becomes a/b.jpg there."""
+    names = {}
+    for row in rows:
+        name = name_of(row)
+        target = inside(folder, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(review.data.image_path(row), target)
+        names[row.id] = name
+    return names
+
+
+def name_of(row: Sample) -> str:
+    return row.images[0].removeprefix("images/")
+
+
+def new_folder(out: Path) -> Path:
+    """``out``, made. Raises UserError where it holds something."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"edgekit review: --out {out} holds something already", "", "name a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def read_bounded(path: Path) -> bytes:
+    """A file from outside. Raises UserError where there is none, or it is too large."""
+    if not path.is_file():
+        raise UserError(f"edgekit review: no file {path}", "nothing is there", "name the tool's export")
+    if path.stat().st_size > MOST_BYTES:
+        size = f"{path.stat().st_size / 1e6:.0f} MB, and at most {MOST_BYTES / 1e6:.0f} are read"
+        raise UserError(f"edgekit review: {path} is too large", size, "export fewer frames at a time")
+    return path.read_bytes()
+
+
+def not_ours(path: Path, why: str) -> UserError:
+    return UserError(f"edgekit review: {path} cannot be taken in", why, "export it from the tool again")
+
+
+def corrections_of(review: Review, back: Iterable[Back], by: str) -> list[Correction]:
+    """A task is answered where its slots came back other than they stand, or where a person marked the row as
+    seen and the queue asks about that task. A slot that the file leaves out stays as it stands.
+
+    Raises UserError for words that no label can say, with the row.
+    """
+    asked = {(entry.id, entry.task) for entry in review.entries}
+    out, t = [], now()
+    for row in back:
+        if row.id not in review.rows:
+            raise UserError(
+                f"edgekit review: row {row.id!r} is not in this Dataset",
+                "the file is of another",
+                "check both",
+            )
+        for task, names in TASKS.items():
+            before = review.slots(row.id, task)
+            after = before | {slot: row.slots[slot] for slot in names if slot in row.slots}
+            settled = (
+                review.answers.newest(row.id, task) is not None and after == before
+            )  # taken in twice is taken in once
+            if settled or (after == before and not (row.seen and (row.id, task) in asked)):
+                continue
+            try:
+                out.append(Correction(row.id, task, check_slots(task, after), by, t))
+            except ValueError as error:
+                raise UserError(
+                    f"edgekit review: row {row.id}, {task}: not a label", str(error),
+                    "mend it in the tool, export again, and import once more: nothing was taken in",
+                ) from None  # fmt: skip
+    return out
+
+
+def words_of(slots: dict[str, object]) -> dict[str, str]:
+    """The slots among a file's fields, as words; what is no slot of ours is another's and left alone."""
+    return {slot: str(value) for slot, value in slots.items() if slot in SLOTS and slot in TASK_OF}
