@@ -42,6 +42,7 @@ HELPERS = {
     "doctor": "what is installed, what fits this machine, and what to do about the rest",
     "setup": "makes a side environment: edgekit setup blender | serve",
     "view": "a contact sheet of a Dataset or Drive, with its labels",
+    "review": "a page on which a person answers what mining left open; other tools in and out",
 }
 
 ROAD = """\
@@ -163,6 +164,14 @@ def helper(verb: str, rest: list[str]) -> None:
 
         for path in view(args.what, args.out, args.split, args.count, args.start, args.everything):
             print(path)
+    elif verb == "review":
+        from edgekit.review.config import add_options, config_of
+
+        add_options(tool)
+        config = config_of(tool.parse_args(rest))
+        from edgekit.review import review
+
+        print(review(config))
     else:
         tool.parse_args(rest)
         from edgekit.doctor import report

@@ -1,5 +1,6 @@
 """Drives: frames (or a video), what the vehicle measured, and the truth where a drive was rendered."""
 
+from edgekit.drives.config import Reading
 from edgekit.drives.info import CameraInfo, DriveInfo
 from edgekit.drives.read import Drive, DriveSet, open_drive, open_drives
 from edgekit.drives.telemetry import Telemetry, read_telemetry, write_telemetry
@@ -12,6 +13,7 @@ __all__ = [
     "DriveInfo",
     "DriveSet",
     "FrameTruth",
+    "Reading",
     "Telemetry",
     "encode_video",
     "open_drive",

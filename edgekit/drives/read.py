@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,21 +11,49 @@ import numpy as np
 
 from edgekit.core.errors import UserError
 from edgekit.core.files import inside
+from edgekit.drives.arrays import frame_times, holds_arrays, read_arrays
+from edgekit.drives.clocks import against, leaps
+from edgekit.drives.config import Reading
+from edgekit.drives.find import (
+    BAGS,
+    FOREIGN_FPS,
+    VIDEOS,
+    check_numbers,
+    clean,
+    films_of,
+    images_of,
+    name_of,
+    pictures_of,
+    telemetry_of,
+)
+from edgekit.drives.footage import Footage, Load, stills
 from edgekit.drives.info import CameraInfo, DriveInfo, read_info
-from edgekit.drives.telemetry import Telemetry, read_telemetry
+from edgekit.drives.plausible import check
+from edgekit.drives.telemetry import Record, Telemetry, read_telemetry
 from edgekit.drives.truth import FrameTruth, read_truth
-from edgekit.engine.pixels import read_image
-
-VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm"}
-IMAGES = {".jpg", ".jpeg", ".png"}
-FOREIGN_FPS = 10.0  # of a folder of frames that says nothing; mine notes that it was taken
 
 
 class Drive:
-    """An opened drive. ``frames()`` decodes on demand; ``foreign`` = it came without a drive.json."""
+    """An opened drive. ``foreign`` = it came without a drive.json. video, files: where its frames are,
+    if they are a video or stills; an MCAP drive has neither.
 
-    def __init__(self, root: Path, info: DriveInfo, video: Path | None, files: list[Path], foreign: bool):
-        self.root, self.info, self.video, self.files, self.foreign = root, info, video, files, foreign
+    footage, record: how its frames and its telemetry are opened, each at most once, when asked for.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        info: DriveInfo,
+        footage: Callable[[], Footage],
+        record: Callable[[], Record | None],
+        *,
+        video: Path | None = None,
+        files: list[Path] | None = None,
+        foreign: bool = False,
+        reading: Reading | None = None,
+    ):
+        self.root, self.info, self.video, self.files, self.foreign = root, info, video, files or [], foreign
+        self._open_footage, self._open_record, self._reading = footage, record, reading or Reading()
 
     @property
     def id(self) -> str:
@@ -37,39 +65,54 @@ class Drive:
         return self.info.scene or self.info.id
 
     @cached_property
-    def _count(self) -> int:
-        if self.video:
-            from edgekit.drives.video import probe
-
-            return probe(self.video)[0]
-        return len(self.files)
+    def footage(self) -> Footage:
+        return self._open_footage()
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.footage.times_s)
 
     @property
     def times_s(self) -> np.ndarray:
-        """Frame times in seconds, (n,): the frame number over the frames per second."""
-        return np.arange(len(self)) / self.info.fps
+        """Presentation times in seconds, float64 (n,), strictly rising from 0 at the first frame."""
+        return self.footage.times_s
 
     def frames(self, start: int = 0) -> Iterator[np.ndarray]:
         """Frames from ``start`` on, RGB uint8 (H, W, 3)."""
-        if self.video:
-            from edgekit.drives.video import decode
+        return (load() for load in self.loads(start))
 
-            yield from decode(self.video, start)
-        else:
-            for path in self.files[start:]:
-                yield read_image(path)
+    def loads(self, start: int = 0) -> Iterator[Load]:
+        """One function per frame from ``start`` on that gives it, RGB uint8 (H, W, 3); a frame that is
+        not wanted is not called for, and costs no more than the next one needs."""
+        return self.footage.loads(start)
 
     @cached_property
     def telemetry(self) -> Telemetry | None:
-        """What was measured, at the frames' times; None where nothing was."""
-        folder = self.root if self.root.is_dir() else self.root.parent
-        path = folder / "telemetry.csv"
-        if not path.is_file() or (self.foreign and self.root.is_file() and _videos(folder) != [self.root]):
-            return None
-        return read_telemetry(path).at(self.times_s)
+        """What was measured, at the frames' times; None where nothing was. Raises UserError for a record
+        that cannot be read or is not plausible."""
+        return self._measured[0]
+
+    @cached_property
+    def _measured(self) -> tuple[Telemetry | None, list[str]]:
+        record, self._open_record = self._open_record(), lambda: None  # a long one is large: not kept
+        if record is None:
+            return None, []
+        notes, start_s = list(record.notes), self._reading.offset_s
+        if start_s is None:
+            start_s = record.start_s
+        if start_s is None:
+            start_s = min((float(series.t_s[0]) for series in record.series.values()), default=0.0)
+            notes.append(f"{record.source}: its first row is taken to be at the first frame")
+        notes += check(record, self._reading.plausible)
+        for quantity, series in record.series.items():
+            notes += leaps(series.t_s - start_s, f"{quantity} of {record.source}")
+        notes += against(self.times_s, record, start_s)
+        at = record.at(self.times_s + start_s, self._reading)
+        return replace(at, t_s=self.times_s), list(dict.fromkeys(notes))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader assumed, mended or left out, in sentences; opens frames and telemetry."""
+        return [*self.footage.notes, *leaps(self.times_s, "the frames"), *self._measured[1]]
 
     @property
     def in_time(self) -> bool:
@@ -77,7 +120,7 @@ class Drive:
 
         A folder of pictures alone may hold unrelated stills.
         """
-        return not self.foreign or self.video is not None or self.telemetry is not None
+        return not self.foreign or not self.files or self.telemetry is not None
 
     def speeds_mps(self) -> list[float | None]:
         """The measured speed at each frame, None where there is none."""
@@ -92,22 +135,23 @@ class Drive:
 
 
 class DriveSet:
-    """The drives below ``<root>/drives/<id>/``, or ``<root>/<id>/drive.json``, in order of their ids.
+    """The drives below ``<root>/drives/<id>/``, or ``<root>/<id>/`` with a drive.json or arrays, in order
+    of their ids.
 
     Raises UserError where there are none.
     """
 
-    def __init__(self, root: str | Path):
-        self.root = Path(root)
+    def __init__(self, root: str | Path, reading: Reading | None = None):
+        self.root, self.reading = Path(root), reading
         folder = self.root / "drives" if (self.root / "drives").is_dir() else self.root
         if folder == self.root and not _holds_drives(folder):
             raise UserError(
                 f"{root}: no drives in it",
-                "there is no folder drives/, and no drive.json in the folders below",
+                "there is no folder drives/, and neither drive.json nor arrays in the folders below",
                 "name a run of render, or a folder of drives",
             )
         # A clip beside the drives' folders would be left out without a word.
-        loose = _images(folder) + _videos(folder)
+        loose = images_of(folder) + films_of(folder)
         if loose:
             raise UserError(
                 f"{folder}: files stand beside the drives",
@@ -126,122 +170,156 @@ class DriveSet:
         return len(self.folders)
 
     def __iter__(self) -> Iterator[Drive]:
-        return (open_drive(folder) for folder in self.folders)
+        return (open_drive(folder, self.reading) for folder in self.folders)
 
 
-def open_drives(path: str | Path) -> list[Drive]:
-    """All drives at ``path``: a DriveSet, one drive, a video, a folder of frames or of videos.
+def open_drives(path: str | Path, reading: Reading | None = None) -> list[Drive]:
+    """All drives at ``path``: a DriveSet, one drive, a video or an MCAP file, a folder of frames, of
+    videos or of MCAP files.
 
     Raises UserError where there are none, as ``open_drive`` does.
     """
     path = Path(path)
-    if not path.is_dir() or (path / "drive.json").is_file():
-        return [open_drive(path)]
+    if not path.is_dir() or (path / "drive.json").is_file() or holds_arrays(path):
+        return [open_drive(path, reading)]
     if (path / "drives").is_dir() or _holds_drives(path):
-        return list(DriveSet(path))
-    _, videos = _foreign_files(path)
-    return [open_drive(video) for video in videos] if len(videos) > 1 else [open_drive(path)]
+        return list(DriveSet(path, reading))
+    _, films = pictures_of(path)
+    if len(films) > 1:
+        return [open_drive(film, reading) for film in films]
+    return [open_drive(path, reading)]
 
 
-def open_drive(path: str | Path) -> Drive:
-    """One drive: a Drive directory, or a foreign video file or folder of frames.
+def open_drive(path: str | Path, reading: Reading | None = None) -> Drive:
+    """One drive: a Drive directory, or a foreign video, MCAP file, folder of frames or of arrays.
 
     Raises UserError where there are no frames, or where what stands there is malformed.
     """
-    path = Path(path)
+    path, reading = Path(path), reading or Reading()
     if path.is_file():
-        if path.suffix.lower() not in VIDEOS:
+        if path.suffix.lower() not in VIDEOS | BAGS:
             raise UserError(
-                f"{path}: not a drive", f"a video ends in {', '.join(sorted(VIDEOS))}", "check the path"
+                f"{path}: not a drive",
+                f"a video ends in {', '.join(sorted(VIDEOS))}, a recording in {', '.join(BAGS)}",
+                "check the path",
             )
-        return _foreign_video(path, path)
+        return _film(path, path, reading)
     if not path.is_dir():
         raise UserError(f"{path}: no such drive", "nothing is there", "check the path")
-    frames = path / "frames"
-    own = path / "drive.json"
-    if own.is_file():
-        info = read_info(own)
-        files = _images(frames) if frames.is_dir() else []
-        video = path / "video.mp4"
-        if files:
-            _check_numbers(path, files)
-            return Drive(path, info, None, files, False)
-        if video.is_file():
-            try:
-                return Drive(path, info, inside(path, "video.mp4"), [], False)
-            except ValueError as error:
-                raise UserError(f"{video}: a link that leads out", str(error), "copy the video in") from None
-        raise UserError(f"{path}: a drive without frames", "no frames/*.jpg and no video.mp4", "copy them in")
-    files, videos = _foreign_files(path)
+    if (path / "drive.json").is_file():
+        return _own(path, reading)
+    if holds_arrays(path):
+        return _arrays(path, reading)
+    files, films = pictures_of(path)
     if files:
-        info = DriveInfo(id=_name(path), fps=FOREIGN_FPS, source=path.name)
-        return Drive(path, info, None, files, True)
-    if len(videos) == 1:
-        return _foreign_video(path, videos[0])
+        info = DriveInfo(id=name_of(path), fps=reading.fps or FOREIGN_FPS, source=path.name)
+        return Drive(
+            path, info, lambda: stills(files, info.fps), lambda: _beside(path, reading),
+            files=files, foreign=True, reading=reading,
+        )  # fmt: skip
+    if len(films) == 1:
+        return _film(path, films[0], reading)
     raise UserError(
         f"{path}: not a drive",
-        f"no drive.json, no images, {len(videos)} videos",
+        f"no drive.json, no images, {len(films)} videos",
         "name one video or one folder",
     )
 
 
-def _foreign_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(images, videos) of a folder without drive.json. Raises UserError where it holds both."""
-    frames = folder / "frames"
-    files, videos = _images(frames) if frames.is_dir() else _images(folder), _videos(folder)
-    if files and videos:
-        raise UserError(
-            f"{folder}: images and videos in one folder",
-            f"{len(files)} images, first {files[0].name}, and {len(videos)} videos, first {videos[0].name}",
-            "keep one kind, or name the videos one by one",
-        )
-    return files, videos
+def _own(path: Path, reading: Reading) -> Drive:
+    """A Drive directory."""
+    info = read_info(path / "drive.json")
+    frames, video = path / "frames", path / "video.mp4"
+    files = images_of(frames) if frames.is_dir() else []
+    if files:
+        check_numbers(path, files)
+        return Drive(
+            path, info, lambda: stills(files, info.fps), lambda: _beside(path, reading),
+            files=files, reading=reading,
+        )  # fmt: skip
+    if not video.is_file():
+        raise UserError(f"{path}: a drive without frames", "no frames/*.jpg and no video.mp4", "copy them in")
+    try:
+        video = inside(path, "video.mp4")
+    except ValueError as error:
+        raise UserError(f"{video}: a link that leads out", str(error), "copy the video in") from None
+    return Drive(
+        path, info, lambda: _at_rate(video, info.fps), lambda: _beside(path, reading),
+        video=video, reading=reading,
+    )  # fmt: skip
 
 
-def _foreign_video(root: Path, video: Path) -> Drive:
-    from edgekit.drives.video import probe
+def _at_rate(video: Path, fps: float) -> Footage:
+    """A drive's own video: frame numbers over ``fps``, but for a video whose times say otherwise."""
+    from edgekit.drives.video import footage
 
-    _, fps, width, height = probe(video)
-    info = DriveInfo(
-        id=_name(video), fps=fps, source=video.name, camera=CameraInfo(width=width, height=height)
-    )
-    return Drive(root, info, video, [], True)
+    found = footage(video)
+    even = np.arange(len(found.times_s)) / fps
+    if np.abs(found.times_s - even).max() <= 0.5 / fps:
+        return replace(found, times_s=even, fps=fps)
+    note = f"{video.name} does not keep the {fps:g} frames per second of drive.json: its own times are taken"
+    return replace(found, notes=(*found.notes, note))
 
 
-def _check_numbers(path: Path, files: list[Path]) -> None:
-    """A gap in 000000.jpg, 000001.jpg … would shift every time after it."""
-    for number, file in enumerate(files):
-        if file.stem != f"{number:06d}":
-            raise UserError(
-                f"{path}: frame {number:06d} is missing",
-                f"{file.name} stands in its place; there are {len(files)} files",
-                "number the frames 000000, 000001 … without a gap",
-            )
+def _film(root: Path, film: Path, reading: Reading) -> Drive:
+    """A foreign video or MCAP file; root: the file itself, or the folder that it is alone in."""
+    if film.suffix.lower() in BAGS:
+        from edgekit.drives.bag import read_bag
+
+        footage, record = read_bag(film, reading)
+    else:
+        from edgekit.drives import video
+
+        footage, record = video.footage(film, reading.fps), None
+    folder = film.parent
+    # Parts of one ROS 2 recording are one scene.
+    scene = clean(folder.resolve().name) if (folder / "metadata.yaml").is_file() else None
+    alone = root.is_dir() or films_of(folder) == [film]
+    bag = film.suffix.lower() in BAGS
+    drive = Drive(
+        root, _info(name_of(film), film, footage, scene), lambda: footage,
+        lambda: record or (_beside(folder, reading) if alone else None),
+        video=None if bag else film, foreign=True, reading=reading,
+    )  # fmt: skip
+    if bag:
+        _ = drive.telemetry
+    return drive
+
+
+def _arrays(path: Path, reading: Reading) -> Drive:
+    """A folder of arrays with one video; a segment, named by a number, is of the scene it is cut from."""
+    from edgekit.drives.video import footage
+
+    films = films_of(path)
+    if len(films) != 1:
+        raise UserError(f"{path}: arrays and {len(films)} videos", "a drive has one", "keep one video")
+    found = footage(films[0], reading.fps, frame_times(path))
+    place = path.resolve()
+    whole = clean(place.parent.name) if place.name.isdigit() else None
+    name = f"{whole}-{place.name}" if whole else clean(place.name)
+    return Drive(
+        path, _info(name, films[0], found, whole), lambda: found, lambda: read_arrays(path),
+        video=films[0], foreign=True, reading=reading,
+    )  # fmt: skip
+
+
+def _info(name: str, film: Path, footage: Footage, scene: str | None) -> DriveInfo:
+    width, height = footage.size or (None, None)
+    camera = CameraInfo(width=width, height=height)
+    return DriveInfo(id=name, fps=footage.fps, source=film.name, camera=camera, scene=scene)
+
+
+def _beside(folder: Path, reading: Reading) -> Record | None:
+    """The telemetry that stands beside a drive's frames."""
+    path = telemetry_of(folder)
+    if path is None:
+        return None
+    if path.suffix in BAGS:
+        from edgekit.drives.bag import read_motion
+
+        return read_motion(path, reading)
+    return read_telemetry(path).record(path.name)
 
 
 def _holds_drives(folder: Path) -> bool:
-    return any(folder.glob("*/drive.json"))
-
-
-def _images(folder: Path) -> list[Path]:
-    return _of_kind(folder, IMAGES)
-
-
-def _videos(folder: Path) -> list[Path]:
-    return _of_kind(folder, VIDEOS)
-
-
-def _of_kind(folder: Path, endings: set[str]) -> list[Path]:
-    """In the order in which people count: frame2 before frame10."""
-    found = [p for p in folder.iterdir() if p.suffix.lower() in endings and p.is_file()]
-    return sorted(found, key=lambda p: (_counted(p.name), p.name))
-
-
-def _counted(name: str) -> list[str | int]:
-    """``frame10.jpg`` -> ["frame", 10, ".jpg"]: text and numbers in turn."""
-    return [int(part) if n % 2 else part for n, part in enumerate(re.split(r"([0-9]+)", name))]
-
-
-def _name(path: Path) -> str:
-    """A drive's id out of a file name: letters, digits, dot, dash, underscore."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem).strip("-._") or "drive"
+    return any(folder.glob("*/drive.json")) or any(holds_arrays(p) for p in folder.iterdir() if p.is_dir())

@@ -1,102 +1,116 @@
-"""telemetry.csv: what the vehicle measured, at its own rate, brought to the frames' times."""
+"""What the vehicle measured: records at their own rates, brought to the frames' times; telemetry.csv."""
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from edgekit.core.errors import UserError
 from edgekit.core.files import write_text
+from edgekit.drives.align import align
+from edgekit.drives.config import Reading
+from edgekit.drives.tables import read_table
 
 COLUMNS = ("t_s", "speed_mps", "yaw_rate_rps", "accel_mps2")
-GAP_S = 0.5  # a frame further than this from the nearest row has no measured speed
-EPSILON_S = 1e-6  # rows of 1 Hz are 0.5 s away, and floating point may say a little more
-MAX_ROWS = 5_000_000
+MEASURED = COLUMNS[1:]
+
+
+class Series(NamedTuple):
+    """One quantity at its sensor's own times: float64 (n,) each, finite, ``t_s`` strictly rising."""
+
+    t_s: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Record:
+    """series: quantity (of ``MEASURED``) -> Series, no key for what was not measured.
+
+    notes: what was assumed or left out. source: the file, for messages. start_s: what its clock shows
+    at the first frame, None where that is not known.
+    """
+
+    series: dict[str, Series]
+    source: str
+    notes: list[str] = field(default_factory=list)
+    start_s: float | None = 0.0
+
+    def at(self, times_s: np.ndarray, reading: Reading | None = None) -> Telemetry:
+        """Each quantity at ``times_s``, in the record's own clock, as ``align`` does."""
+        reading, times = reading or Reading(), np.asarray(times_s, dtype=np.float64)
+        columns, filled = [], np.zeros(len(times), bool)
+        for name in MEASURED:
+            series = self.series.get(name, _NONE)
+            values, gap = align(*series, times, reading.tolerance_s, reading.gap_s)
+            columns.append(values)
+            filled |= gap
+        return Telemetry(times, *columns, filled)
+
+
+_NONE = Series(np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True)
 class Telemetry:
-    """Four float64 arrays of one length; ``t_s`` strictly rising."""
+    """Float64 arrays of one length (n,): ``t_s`` strictly rising, speed in m/s, yaw rate in rad/s with
+    left positive, acceleration ahead in m/s². NaN where nothing was measured near enough.
+
+    interpolated: bool (n,), True where a value lies in a gap of the record and was filled in.
+    """
 
     t_s: np.ndarray
     speed_mps: np.ndarray
     yaw_rate_rps: np.ndarray
     accel_mps2: np.ndarray
+    interpolated: np.ndarray = None  # type: ignore[assignment]
 
-    def at(self, times_s: np.ndarray) -> Telemetry:
-        """Linear interpolation to ``times_s``; NaN where the nearest row lies more than GAP_S away."""
-        times = np.asarray(times_s, dtype=np.float64)
-        after = np.searchsorted(self.t_s, times).clip(max=len(self.t_s) - 1)
-        before = (after - 1).clip(min=0)
-        nearest = np.minimum(np.abs(times - self.t_s[before]), np.abs(times - self.t_s[after]))
-        beyond = nearest > GAP_S + EPSILON_S
-        columns = []
-        for name in COLUMNS[1:]:
-            values = np.interp(times, self.t_s, getattr(self, name))
-            values[beyond] = np.nan
-            columns.append(values)
-        return Telemetry(times, *columns)
+    def __post_init__(self) -> None:
+        if self.interpolated is None:
+            object.__setattr__(self, "interpolated", np.zeros(len(self.t_s), bool))
+
+    def at(self, times_s: np.ndarray, reading: Reading | None = None) -> Telemetry:
+        """These rows at other times of the same clock, as ``align`` does."""
+        return self.record("telemetry").at(times_s, reading)
+
+    def record(self, source: str) -> Record:
+        """The rows as a Record, each quantity without its NaN."""
+        series = {}
+        for name in MEASURED:
+            values = getattr(self, name)
+            told = np.isfinite(values)
+            if told.any():
+                series[name] = Series(self.t_s[told], values[told])
+        missing = [name for name in MEASURED if name not in series]
+        notes = [f"{source} has no {' and no '.join(missing)}"] if missing else []
+        return Record(series, source, notes)
 
 
 def read_telemetry(path: str | Path) -> Telemetry:
-    """Raises UserError for what is no CSV in UTF-8, missing columns, no rows, what is no number, NaN, or
-    times out of order."""
-    try:
-        rows = _rows(path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8", str(error), "save it again") from None
-    if not rows:
-        raise UserError(
-            f"{path}: empty", "a header and no rows", "leave the file out if nothing was measured"
-        )
-    table = np.array(rows)
-    wrong = np.flatnonzero(~np.isfinite(table).all(axis=1))
-    if len(wrong):
-        raise UserError(
-            f"{path}:{wrong[0] + 2}: NaN or infinite",
-            f"{len(wrong)} of {len(table)} rows hold no finite number",
-            f"drop these rows: up to {GAP_S:g} s from another row is interpolated",
-        )
-    back = np.flatnonzero(np.diff(table[:, 0]) <= 0)
-    if len(back):
-        raise UserError(
-            f"{path}:{back[0] + 3}: times do not rise",
-            f"t_s {table[back[0] + 1, 0]} follows {table[back[0], 0]}",
-            "sort the rows by t_s and keep one row per time",
-        )
-    return Telemetry(*table.T)
+    """The rows of a telemetry.csv or telemetry.parquet; a column that is not there is NaN.
 
-
-def _rows(path: str | Path) -> list[list[float]]:
-    """The columns of COLUMNS, row by row."""
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-        if missing:
-            raise UserError(
-                f"{path}: columns are missing",
-                f"no {', '.join(missing)}; found {', '.join(reader.fieldnames or ['nothing'])}",
-                f"write the header {','.join(COLUMNS)} (seconds, m/s, rad/s, m/s²)",
-            )
-        rows = []
-        for number, row in enumerate(reader, start=2):
-            try:
-                rows.append([float(row[name]) for name in COLUMNS])
-            except (TypeError, ValueError):
-                raise UserError(
-                    f"{path}:{number}: not a row of numbers", str(list(row.values()))[:120], "mend the row"
-                ) from None
-            if len(rows) > MAX_ROWS:
-                raise UserError(f"{path}: too long", f"more than {MAX_ROWS} rows", "cut the drive in parts")
-    return rows
+    Raises UserError for what is no CSV in UTF-8 or no Parquet, for no t_s or speed_mps, no rows, what
+    is no number, NaN, or times out of order. A null of Parquet is what was not measured.
+    """
+    rows = read_table(Path(path), COLUMNS, needed=("t_s", "speed_mps"))
+    return Telemetry(*(rows[name] for name in COLUMNS))
 
 
 def write_telemetry(path: str | Path, telemetry: Telemetry) -> None:
-    """Times exactly, so that they still rise when they are read; the rest to six digits."""
-    lines = [",".join(COLUMNS)]
-    for t_s, *row in zip(*(getattr(telemetry, name) for name in COLUMNS), strict=True):
+    """Times exactly, so that they still rise when they are read; the rest to six digits.
+
+    A quantity that was not measured anywhere is no column; one that was measured in part is refused.
+    """
+    names = [name for name in COLUMNS if np.isfinite(getattr(telemetry, name)).any()]
+    columns = [getattr(telemetry, name) for name in names]
+    torn = [n for n, column in zip(names, columns, strict=True) if not np.isfinite(column).all()]
+    if torn:
+        raise UserError(
+            f"{path}: {', '.join(torn)} is NaN in some rows", "a row of CSV holds numbers", "drop these rows"
+        )
+    lines = [",".join(names)]
+    for t_s, *row in zip(*columns, strict=True):
         lines.append(",".join([repr(float(t_s)), *(f"{value:.6g}" for value in row)]))
     write_text(path, "\n".join(lines) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from edgekit.core.files import write_bytes, write_jsonl
+from edgekit.drives.find import TELEMETRY
 from edgekit.drives.info import DriveInfo, write_info
 from edgekit.drives.read import open_drive
 from edgekit.drives.telemetry import Telemetry, write_telemetry
@@ -44,22 +45,31 @@ def write_drive(
 
 
 def encode_video(
-    frames: Iterable[np.ndarray], path: str | Path, fps: float, crf: int = 18, pixels: str = "yuv420p"
+    frames: Iterable[np.ndarray],
+    path: str | Path,
+    fps: float,
+    crf: int = 18,
+    pixels: str = "yuv420p",
+    times_s: Sequence[float] | None = None,
 ) -> int:
-    """RGB frames → an H.264 MP4 (see edgekit.drives.video.encode); PyAV is loaded here, not before."""
-    from edgekit.drives.video import encode
+    """RGB frames → an H.264 MP4 (see edgekit.drives.encode); PyAV is loaded here, not before."""
+    from edgekit.drives.encode import encode
 
-    return encode(frames, path, fps, crf, pixels)
+    return encode(frames, path, fps, crf, pixels, times_s)
 
 
 def pack_drive(source: str | Path, target: str | Path, crf: int = 12, pixels: str = "yuv444p") -> DriveInfo:
     """A drive as a small Drive directory with video.mp4; telemetry, truth and drive.json come along.
 
-    The default is near lossless and keeps full colour resolution: lamps are a few pixels wide.
+    The default is near lossless and keeps full colour resolution: lamps are a few pixels wide. Uneven
+    times of the frames are kept.
     """
     drive, target = open_drive(source), Path(target)
-    encode_video(drive.frames(), target / "video.mp4", drive.info.fps, crf, pixels)
-    for name in ("telemetry.csv", "truth.jsonl"):
+    fps = drive.info.fps
+    even = np.abs(drive.times_s - np.arange(len(drive)) / fps).max(initial=0) <= 0.5 / fps
+    times = None if even else drive.times_s
+    encode_video(drive.frames(), target / "video.mp4", fps, crf, pixels, times)
+    for name in (*TELEMETRY, "truth.jsonl"):
         if (drive.root / name).is_file():
             shutil.copyfile(drive.root / name, target / name)
     write_info(target / "drive.json", drive.info)

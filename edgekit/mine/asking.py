@@ -12,7 +12,20 @@ from edgekit.core.errors import UserError
 from edgekit.dataset.answers import AnswerLog, ask_all
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answer, Answerer
-from edgekit.library import Library, Prompt, compose, context_of
+from edgekit.library import (
+    Library,
+    Prompt,
+    Region,
+    Selector,
+    compose,
+    context_of,
+    ego_lane,
+    fit_pictures,
+    possible_aids,
+    values_of,
+    with_aids,
+)
+from edgekit.mine.config import Dynamic
 
 
 class Asked(NamedTuple):
@@ -36,10 +49,11 @@ def pictures(drive: Drive, numbers: Sequence[int]) -> Iterator[np.ndarray]:
 
     Raises UserError, with the drive and the frame, where one does not decode or the drive ends early.
     """
-    source, at = drive.frames(numbers[0] if numbers else 0), numbers[0] if numbers else 0
+    source, at = drive.loads(numbers[0] if numbers else 0), numbers[0] if numbers else 0
     for number in numbers:
         try:
-            image = next(islice(source, number - at, None), None)
+            load = next(islice(source, number - at, None), None)
+            image = load() if load else None
             why = f"the drive was counted to hold {len(drive)} frames, and it ends before"
         except (UserError, ValueError, SyntaxError) as error:  # Pillow raises the latter on broken headers
             image, why = None, f"{error.what}: {error.why}" if isinstance(error, UserError) else str(error)
@@ -56,37 +70,82 @@ def ask_drive(
     drive: Drive,
     numbers: Sequence[int],
     library: Library,
-    dynamic: bool,
+    dynamic: Dynamic | None,
     batch: int,
     log: AnswerLog,
-) -> list[Asked]:
-    """What was answered, per frame number.
+    boxes: Sequence[Sequence[Region]] = (),
+) -> tuple[list[Asked], Selector | None]:
+    """What was answered, per frame number; and the Selector, which knows what a budget dropped.
 
     dynamic: a first answer to the default prompt says what is in the image; where the entries that
     fit it make another prompt, the frame is asked again with that one (driving-mllm section 3.1). A
-    second answer that does not parse leaves the first one standing.
+    second answer that does not parse leaves the first one standing. boxes: what detectors found in each frame.
     """
+    boxes = boxes or [()] * len(numbers)
 
-    def ask(which: Sequence[int], prompts: Sequence[Prompt], what: str) -> list[Answer]:
+    def ask(which: Sequence[int], prompts: Sequence[Prompt], shown, what: str) -> list[Answer]:
         # A log's answer belongs to the prompt it was given to.
         keys = [f"{drive.id}/{n:06d}?{prompt.sha256[:8]}" for n, prompt in zip(which, prompts, strict=True)]
         texts = [prompt.text for prompt in prompts]
-        return ask_all(teacher, keys, texts, lambda first: pictures(drive, which[first:]), log, batch, what)
+        return ask_all(teacher, keys, texts, shown, log, batch, what)
 
     plain = compose(library)
-    firsts = ask(numbers, [plain] * len(numbers), f"mining {drive.id}")
+    firsts = ask(
+        numbers, [plain] * len(numbers), lambda first: pictures(drive, numbers[first:]), f"mining {drive.id}"
+    )
     asked = [Asked(answer, plain) for answer in firsts]
-    if not dynamic:
-        return asked
+    if dynamic is None:
+        return asked, None
 
-    speeds = drive.speeds_mps()
+    selector = Selector(
+        library, dynamic.budget_tokens, hold_frames=dynamic.hold_frames, release_frames=dynamic.release_frames
+    )
+    known = Known(drive, numbers, dynamic.aids, library.language)
     prompts = [
-        compose(library, context_of(drive.info.tags, answer.seen, speeds[n]))
-        for n, answer in zip(numbers, firsts, strict=True)
+        selector.next(*known.of(i, answer, found))
+        for i, (answer, found) in enumerate(zip(firsts, boxes, strict=True))
     ]
     again = [i for i, prompt in enumerate(prompts) if prompt != plain]
-    seconds = ask([numbers[i] for i in again], [prompts[i] for i in again], f"mining {drive.id} again")
+    which = [numbers[i] for i in again]
+
+    def shown(first: int) -> Iterator:
+        most = getattr(teacher, "pictures", 1)
+        for i, image in zip(again[first:], pictures(drive, which[first:]), strict=True):
+            yield fit_pictures(with_aids(image, prompts[i].aids, boxes[i], known.lane(i)), most)
+
+    seconds = ask(which, [prompts[i] for i in again], shown, f"mining {drive.id} again")
     for i, answer in zip(again, seconds, strict=True):
         kept = Asked(firsts[i], plain) if answer.label is None else Asked(answer, prompts[i])
         asked[i] = kept._replace(first=firsts[i])
-    return asked
+    return asked, selector
+
+
+class Known:
+    """What is known of each frame before its second question: what chooses entries, fills holes, allows aids."""
+
+    def __init__(self, drive: Drive, numbers: Sequence[int], aids: bool, language: str):
+        self.info, self.aids, self.numbers, self.language = drive.info, aids, numbers, language
+        self.speeds, measured = drive.speeds_mps(), drive.telemetry
+        none = np.full(len(self.speeds), np.nan)
+        self.accels = measured.accel_mps2 if measured else none
+        self.yaws = measured.yaw_rate_rps if measured else none
+
+    def of(self, i: int, answer: Answer, boxes: Sequence[Region]):
+        """(context, values, aids) for Selector.next; context None where nothing at all is known."""
+        n, names = self.numbers[i], [box.name for box in boxes]
+        speed, tags = self.speeds[n], self.info.tags
+        context = context_of(
+            tags, answer.label, speed, detections=names, accel_mps2=self.accels[n], yaw_rate_rps=self.yaws[n]
+        )
+        if answer.label is None and not names and not tags and speed is None:
+            context = None
+        aids = possible_aids(boxes, self.lane(i)) if self.aids else frozenset()
+        return context, values_of(speed, answer.label, names, language=self.language), aids
+
+    def lane(self, i: int) -> np.ndarray | None:
+        """The edges of our path in the picture, where the camera's place is known."""
+        camera, n = self.info.camera, self.numbers[i]
+        if camera.K is None or not camera.height_m:
+            return None
+        yaw, speed = float(np.nan_to_num(self.yaws[n])), self.speeds[n] or 0.0
+        return ego_lane(camera.K, camera.height_m, yaw, speed)

@@ -1,17 +1,26 @@
-"""MineConfig: which drives, which teacher, how its answers are smoothed."""
+"""MineConfig: which drives, which teacher, how its answers are corrected, which frames are kept."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from edgekit.core.cluster import RayWorkers
+from edgekit.core.files import sha256_file
 from edgekit.core.recipe import Config, Plan
+from edgekit.drives.config import Reading
 from edgekit.engine.endpoint import Endpoint
 from edgekit.library import load_library
+from edgekit.mine.experts.config import AnyExpert, FusionConfig
+from edgekit.mine.motion import digest, load_rules
+from edgekit.mine.select.quota import check_quota
+
+Task = Literal["speed", "light", "obstacles", "crossroad"]
 
 
-class Smoothing(Config):
+class Span(Config):
     """A window that spans a travelled distance; see edgekit/mine/smooth.py."""
 
     distance_m: float = Field(10.0, gt=0)
@@ -19,25 +28,68 @@ class Smoothing(Config):
     t_min_s: float = Field(0.2, ge=0)  # shortest and longest whole window
     t_max_s: float = Field(3.0, gt=0)
     unknown_mps: float = Field(10.0, ge=0)  # the speed taken where none was measured
-    causal: bool = False  # the past half only, as the demo smooths
 
     @model_validator(mode="after")
-    def _ordered(self) -> Smoothing:
+    def _ordered(self) -> Span:
         if self.t_min_s > self.t_max_s:
             raise ValueError(f"t_min_s {self.t_min_s} is above t_max_s {self.t_max_s}")
+        return self
+
+
+class Smoothing(Span):
+    """tasks: those with a window of their own."""
+
+    tasks: dict[Task, Span] = {}
+    causal: bool = False  # the past half only, as the demo smooths
+
+
+class Motion(Config):
+    """Rules of what a moving car contradicts. rules: a YAML file, or those that ship (edgekit/mine/motion.yaml);
+    off: names of those that are not to speak."""
+
+    rules: str | None = None
+    off: list[str] = []
+
+
+class Dynamic(Config):
+    """How prompts follow the scene, with ``prompts: dynamic``; see edgekit/library/select.py."""
+
+    budget_tokens: int | None = Field(None, ge=1)  # of a prompt's text
+    hold_frames: int = Field(1, ge=1)  # an entry that came in stays for so many frames
+    release_frames: int = Field(1, ge=1)  # and goes after so many without its condition
+    aids: bool = True  # cut out lights, mark what detectors found, draw the lane
+
+
+class Keep(Config):
+    """Which frames become rows. repeats_within: bits of 64 by which pictures may differ and repeat each other,
+    null to keep repeats; quota: rows wanted of a slice, ``night + light=red``; most: rows in all; aligned: leave
+    out pairs of picture and label that do not belong together."""
+
+    repeats_within: int | None = Field(4, ge=0, le=11)
+    quota: dict[str, Annotated[int, Field(ge=1)]] | None = None
+    most: int | None = Field(None, ge=1)
+    aligned: bool = True
+
+    @model_validator(mode="after")
+    def _slices(self) -> Keep:
+        check_quota(self.quota or {})
         return self
 
 
 class MineConfig(Config):
     """Drives and a teacher in, a Dataset out (and ``mining.json``: scored where drives hold truth).
 
-    ``digests`` is filled in here, never by hand: what the two libraries say, so that mining with an
-    edited one is another run.
+    ``digests`` is filled in here, never by hand: what the two libraries, the rules of motion and the detectors'
+    files say, so that mining with an edited one is another run.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("drives", "teacher")
+    inputs: ClassVar[tuple[str, ...]] = ("drives", "teacher", "gold")
+    operational: ClassVar[tuple[str, ...]] = ("workers",)  # who does the work changes no byte of it
 
-    drives: list[str] = Field(min_length=1)  # drives, videos, folders of frames or drives, runs of render
+    drives: list[str] = Field(
+        min_length=1
+    )  # drives, videos, folders of frames or drives, runs of render, MCAP
+    reading: Reading = Field(default_factory=Reading)
     teacher: str | None = None  # a Checkpoint or a Bundle
     kind: Literal["auto", "torch", "bundle", "endpoint"] = "auto"
     endpoint: Endpoint | None = None  # instead of a directory: an OpenAI-compatible port
@@ -45,12 +97,19 @@ class MineConfig(Config):
     library: str = "library"  # the prompt library that the teacher is asked with
     # default: one question a frame; dynamic: a second one, composed of what the first answer saw
     prompts: Literal["default", "dynamic"] = "default"
+    dynamic: Dynamic = Field(default_factory=Dynamic)
     student_library: str = "library"  # whose default prompt the Dataset's rows carry
     batch: int = Field(8, ge=1, le=1024)
     every: int = Field(1, ge=1)  # take each n-th frame
     frames_per_drive: int | None = Field(None, ge=1)
 
-    smoothing: Smoothing | None = Field(default_factory=Smoothing)  # null: raw answers
+    smoothing: Smoothing | None = Field(default_factory=Smoothing)  # null: no frame hears another
+    motion: Motion | None = Field(default_factory=Motion)  # null: motion corrects nothing
+    experts: list[AnyExpert] = []  # detectors that speak too
+    fusion: FusionConfig = Field(default_factory=FusionConfig)
+    gold: str | None = None  # a small labelled Dataset: how reliable the teacher and each detector are
+    keep: Keep | None = None  # null: every mined frame is a row
+    workers: RayWorkers | None = None  # {ray: N} spreads drives over a cluster
     splits: dict[Literal["train", "dev", "test"], float] = {"train": 1.0}  # shares of the scenes
     resamples: int = Field(1000, ge=100, le=100_000)
     seed: int = 0
@@ -64,6 +123,11 @@ class MineConfig(Config):
             raise ValueError(
                 f"kind: {self.kind} does not go with {'endpoint' if self.endpoint else 'teacher'}"
             )
+        called = [expert.name or Path(getattr(expert, "model", expert.kind)).stem for expert in self.experts]
+        if twice := sorted({name for name in called if called.count(name) > 1}):
+            raise ValueError(f"two experts are called {twice[0]}: give each a name of its own")
+        if self.gold and not self.experts:
+            raise ValueError("gold measures how reliable detectors are, and there are none: name experts")
         if abs(sum(self.splits.values()) - 1) > 1e-6 or min(self.splits.values()) < 0:
             raise ValueError(f"splits must be shares that sum to 1, got {self.splits}")
         return self
@@ -72,6 +136,12 @@ class MineConfig(Config):
     def _digest(self) -> MineConfig:
         names = {"library": self.library, "student_library": self.student_library}
         self.digests = {key: load_library(name).digest() for key, name in names.items()}
+        if self.motion:
+            self.digests["motion"] = digest(load_rules(self.motion.rules, self.motion.off))
+        for expert in self.experts:
+            file = Path(getattr(expert, "model", ""))
+            if file.is_file():  # one that is not there is told when it is opened
+                self.digests[file.name] = sha256_file(file)
         return self
 
     def plan(self) -> Plan:

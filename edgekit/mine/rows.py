@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.label import TASKS, SceneLabel
 from edgekit.dataset import TaskMark
 from edgekit.dataset.score import state
 from edgekit.engine.answerer import Answer
 from edgekit.mine.asking import Asked
+
+if TYPE_CHECKING:
+    from edgekit.mine.experts.fusion import Fused
+    from edgekit.mine.motion import Fired
+
+Marks = dict[str, TaskMark]
 
 
 def slots_of(label: SceneLabel, task: str) -> dict[str, str]:
@@ -35,33 +41,90 @@ def step(name: str, label: SceneLabel, task: str, confidence: float, **more: Any
     }  # fmt: skip
 
 
-def marks(
-    own: int, asked: Sequence[Asked], smoothed: SceneLabel | None, window_s: float
-) -> dict[str, TaskMark]:
-    """Marks of frame ``own`` (its place in ``asked``, the frames of its window).
-
-    History: ``first`` where the frame was asked again, ``vlm`` the answer that counts, ``smoothed``.
-    A changed task's confidence is the mean of those frames that said what it became. A task that
-    nobody could tell is ``dropped``: it is neither learned from nor scored.
-    """
+def answered(asked: Asked) -> Marks:
+    """What the teacher said. History: ``first`` where the frame was asked again, ``vlm`` the answer that counts,
+    with the digest of the prompt that it was given to."""
     out = {}
-    me, answers = asked[own], [a.answer for a in asked]
     for task in TASKS:
-        raw = slots_of(me.answer.seen, task)
-        final, source, confidence, status = raw, "vlm", sure(me.answer, task), "kept"
-        history = [step("first", me.first.seen, task, sure(me.first, task))] if me.first else []
-        history.append(step("vlm", me.answer.seen, task, confidence))
-        if smoothed is not None:
-            final = slots_of(smoothed, task)
-            if final != raw:
-                told = [a for a in answers if a.label and state(a.label, task) == state(smoothed, task)]
-                source, status = "smoothed", "changed"
-                confidence = sum(sure(a, task) for a in told) / len(told) if told else confidence
-            history.append(step("smoothed", smoothed, task, confidence, window_s=window_s))
-        if all(value == "unknown" for value in final.values()):
-            status = "dropped"
-        out[task] = TaskMark(source=source, confidence=round(confidence, 3), status=status, history=history)
+        confidence = sure(asked.answer, task)
+        history = [step("first", asked.first.seen, task, sure(asked.first, task))] if asked.first else []
+        history.append(step("vlm", asked.answer.seen, task, confidence, prompt=asked.prompt.sha256[:16]))
+        out[task] = TaskMark(source="vlm", confidence=confidence, history=history)
     return out
+
+
+def smoothed(marks: Marks, before: SceneLabel, after: SceneLabel, windows: Mapping[str, Sequence[Asked]],
+             window_s: Mapping[str, float]) -> None:  # fmt: skip
+    """windows: by task the answers that voted, the frame's own among them; window_s: from the first to the last.
+
+    A changed task's confidence is the mean of those frames that said what it became. votes: how many said it,
+    of how many that said anything.
+    """
+    for task, mark in marks.items():
+        told = [
+            a.answer for a in windows[task] if a.answer.label and state(a.answer.label, task) != "unknown"
+        ]
+        for_it = [answer for answer in told if state(answer.label, task) == state(after, task)]
+        if slots_of(before, task) != slots_of(after, task):
+            mark.source, mark.status = "smoothed", "changed"
+            if for_it:
+                mark.confidence = sum(sure(answer, task) for answer in for_it) / len(for_it)
+        votes = f"{len(for_it)} of {len(told)}"
+        mark.history.append(
+            step("smoothed", after, task, mark.confidence, window_s=window_s[task], votes=votes)
+        )
+
+
+def moved(marks: Marks, after: SceneLabel, fired: Sequence[Fired]) -> None:
+    """What motion said to it: a demote lowers the confidence, a relabel changes, a review asks a person."""
+    for rule in fired:
+        mark = marks[rule.task]
+        mark.confidence *= rule.factor
+        if rule.action == "relabel":
+            mark.source, mark.status = "motion", "changed"
+        elif rule.action == "review":
+            mark.status = "review"
+        mark.history.append(
+            step("motion", after, rule.task, mark.confidence, rule=rule.rule, action=rule.action)
+        )
+
+
+def weighed(marks: Marks, fused: Fused) -> None:
+    """What detectors said, and what became of it. A task that none speaks about stays as it was."""
+    for task, history in fused.history.items():
+        mark = marks[task]
+        mark.history += [dict(step) for step in history]
+        mark.confidence = fused.confidence[task]
+        if fused.status[task] == "changed":
+            # What motion wants a person to see stays for a person, whoever else is sure.
+            mark.source, mark.status = "expert", "review" if mark.status == "review" else "changed"
+        elif fused.status[task] == "review":
+            mark.status = "review"
+
+
+def placed(marks: Marks, seen: tuple[int, int], stored: tuple[int, int]) -> Marks:
+    """Detectors' boxes as the row's image has them: from pixels of what they ``seen`` (H, W) to those ``stored``."""
+    down, across = stored[0] / seen[0], stored[1] / seen[1]
+    for mark in marks.values():
+        for step in mark.history:
+            if "boxes" in step:
+                step["boxes"] = [
+                    {
+                        "name": name, "x0": round(x0 * across, 1), "y0": round(y0 * down, 1),
+                        "x1": round(x1 * across, 1), "y1": round(y1 * down, 1), "score": score,
+                    }
+                    for name, x0, y0, x1, y1, score in step["boxes"]
+                ]  # fmt: skip
+    return marks
+
+
+def closed(marks: Marks, label: SceneLabel) -> Marks:
+    """A task that nobody could tell is ``dropped``: it is neither learned from nor scored."""
+    for task, mark in marks.items():
+        mark.confidence = round(mark.confidence, 3)
+        if all(value == "unknown" for value in slots_of(label, task).values()):
+            mark.status = "dropped"
+    return marks
 
 
 def split_of(scene: str, splits: dict[str, float]) -> str:

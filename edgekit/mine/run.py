@@ -1,43 +1,52 @@
-"""The story of mining: ask a teacher about every frame, smooth over time, write a Dataset, measure."""
+"""The story of mining: ask a teacher about every frame; time, motion and detectors correct it; write a Dataset."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
-from edgekit.core.files import write_json
+from edgekit.core.files import write_json, write_jsonl
 from edgekit.core.progress import track
 from edgekit.core.run import Run
 from edgekit.dataset import DatasetWriter, Sample
-from edgekit.dataset.answers import AnswerLog
+from edgekit.dataset.queue import Entry, around, write_queue
 from edgekit.drives import Drive, open_drives
 from edgekit.engine.answerer import Answerer
 from edgekit.library import compose, load_library
-from edgekit.mine.asking import ask_drive, frame_numbers, pictures
+from edgekit.mine.asking import frame_numbers, pictures
 from edgekit.mine.config import MineConfig
-from edgekit.mine.measure import Mined, measure
-from edgekit.mine.rows import marks, split_of
-from edgekit.mine.smooth import Window, smooth, spans
+from edgekit.mine.experts.config import open_expert
+from edgekit.mine.gold import reliability_of
+from edgekit.mine.hearing import Heard, hear
+from edgekit.mine.keeping import kept
+from edgekit.mine.measure import measure
+from edgekit.mine.motion import load_rules
+from edgekit.mine.rows import placed, split_of
+from edgekit.mine.select.quota import disagreement
+from edgekit.mine.spread import heard_by_all
+from edgekit.mine.story import Story
 from edgekit.models.open import open_answerer
 
-SCHEMA = "edgekit/mining/1"
+SCHEMA = "edgekit/mining/2"
 
 
 def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
-    """Fills ``run.out`` with a Dataset of pseudo-labels and with mining.json.
+    """Fills ``run.out`` with a Dataset of pseudo-labels, review.jsonl and mining.json.
 
-    teacher: an Answerer of the caller's own, instead of the recipe's. Raises UserError for drives
-    or a teacher that cannot be opened, and for frames, truth or telemetry that cannot be read, before
-    the first frame is asked.
+    teacher: an Answerer of the caller's own, instead of the recipe's. Raises UserError for drives, detectors or
+    a teacher that cannot be opened, and for frames, truth or telemetry that cannot be read, before the first frame
+    is asked.
     """
     # The drives and the prompts, checked before the costly part.
     drives = all_drives(run)
-    library, prompt = load_library(config.library), compose(load_library(config.student_library))
-    smoothing = config.smoothing.model_dump() if config.smoothing else {}
-    causal = smoothing.pop("causal", False)
-    window = Window(**smoothing) if config.smoothing else None
+    library = load_library(config.library)
+    rules = load_rules(config.motion.rules, config.motion.off) if config.motion else []
     wanted = [frame_numbers(len(drive), config.every, config.frames_per_drive) for drive in drives]
     truths = [drive.truth() or {} for drive in drives]
     for drive, numbers in zip(drives, wanted, strict=True):
-        tell_of(drive, numbers, window, run)
+        tell_of(drive, numbers, config, run)
     # To decode all frames once more costs little beside asking; to fail late costs what was asked.
     frames = (
         image for drive, numbers in zip(drives, wanted, strict=True) for image in pictures(drive, numbers)
@@ -45,68 +54,88 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     for _ in track(frames, "checking the frames", sum(map(len, wanted)), "frame"):
         pass
 
-    # The teacher, and a Dataset at its size.
+    # The teacher, and what it and the detectors say.
     folder = run.input("teacher") if config.teacher else None
     name = teacher.name if teacher else run.named("teacher") if config.teacher else config.endpoint.model
     teacher = teacher or open_answerer(config.kind, folder, config.endpoint, batch=config.batch)
+    experts = [open_expert(expert) for expert in config.experts]
     run.say(f"{len(drives)} drives, {sum(map(len, wanted))} frames, teacher {teacher.name}")
-    writer = DatasetWriter(
-        run.out, teacher.contract, made_by="mine", teacher=name,
-        asked_with=compose(library).record(), prompt={**prompt.record(), "text": prompt.text},
-    )  # fmt: skip
-
-    log, mined = AnswerLog(run.state / "answers.jsonl"), []
+    reliability = reliability_of(config, run, teacher, experts, library) if experts else None
+    if config.workers:
+        heard_by_all(config, run, drives, wanted)
+    stories = []
     for drive, numbers, truth in zip(drives, wanted, truths, strict=True):
-        asked = ask_drive(teacher, drive, numbers, library, config.prompts == "dynamic", config.batch, log)
-        raw = [a.answer.seen for a in asked]
-        times, speeds = drive.times_s[numbers].tolist(), drive.speeds_mps()
-        speeds = [speeds[n] for n in numbers]
-        within = window if drive.in_time else None
-        smoothed = smooth(raw, times, speeds, within, causal) if within else raw
-        reach = spans(times, speeds, within or Window(), causal)
+        heard = hear(config, drive, numbers, teacher, experts, library, run.state)
+        stories.append(Story(drive, numbers, truth, heard.asked, heard.said, config, rules, reliability))
+        tell_of_answers(drive, heard, run)
 
-        # Each frame: the label it ends with, and how it came to it.
-        for i, (number, image) in enumerate(zip(numbers, pictures(drive, numbers), strict=True)):
-            first, last = reach[i]
-            sample = Sample.of(
-                id=f"{drive.id}/{number:06d}",
-                prompt_text=prompt.text,
-                label=smoothed[i],
-                source="vlm",
-                tasks=marks(
-                    i - first, asked[first:last], smoothed[i] if within else None,
-                    round(times[last - 1] - times[first], 3),
-                ),
-                images=[writer.image(f"{drive.id}/{number:06d}", image)],
-                drive=drive.id,
-                scene=drive.scene,
-                frame=number,
-                t_s=round(times[i], 6),
-                speed_mps=None if speeds[i] is None else round(speeds[i], 4),
-                tags=list(drive.info.tags),
-                prompt=prompt.record(),
-                teacher=f"{name} {asked[i].prompt.id}",
-            )  # fmt: skip
-            writer.add(split_of(drive.scene, config.splits), sample)
-        mined.append(Mined(drive.id, drive.scene, raw, smoothed, [truth.get(n) for n in numbers]))
-        unparsed = sum(a.answer.label is None for a in asked)
-        if unparsed:
-            run.note(f"drive {drive.id}: {unparsed} of {len(asked)} answers did not parse: all-unknown")
-        stood = sum(a.first is a.answer for a in asked)
-        if stood:
-            run.note(f"drive {drive.id}: {stood} second answers did not parse: the first ones stand")
-
-    writer.finish()
-    report = {"schema": SCHEMA, "teacher": name, **measure(mined, config.resamples, config.seed)}
+    # The rows: each frame's label, and how it came to it.
+    places, report = [list(range(len(story.numbers))) for story in stories], {}
+    if config.keep:
+        places, report["kept"], left = kept(stories, config.keep)
+        write_jsonl(run.out / "left-out.jsonl", left)
+    write_rows(config, run, stories, places, teacher.contract, name)
+    measured = measure([story.mined() for story in stories], config.resamples, config.seed)
+    report = {"schema": SCHEMA, "teacher": name, **report, "rules": fired(stories), **measured}
     write_json(run.out / "mining.json", report)
     tell(run, report)
+
+
+def write_rows(
+    config: MineConfig, run: Run, stories: Sequence[Story], places: Sequence[Sequence[int]],
+    contract: Contract, teacher: str,
+) -> None:  # fmt: skip
+    """The Dataset and the queue of what a person should look at."""
+    prompt, asked_with = compose(load_library(config.student_library)), compose(load_library(config.library))
+    writer = DatasetWriter(
+        run.out, contract, made_by="mine", teacher=teacher,
+        asked_with=asked_with.record(), prompt={**prompt.record(), "text": prompt.text},
+    )  # fmt: skip
+    queue: list[Entry] = []
+    for story, stay in zip(stories, places, strict=True):
+        drive, numbers = story.drive, [story.numbers[i] for i in stay]
+        times = [story.times_s[i] for i in stay]
+        for k, (i, image) in enumerate(zip(stay, pictures(drive, numbers), strict=True)):
+            label, marks = story.row(i)
+            marks = placed(marks, image.shape[:2], (contract.height, contract.width))
+            speed = story.speeds[i]
+            sample = Sample.of(
+                id=story.id(i),
+                prompt_text=prompt.text,
+                label=label,
+                source="vlm",
+                tasks=marks,
+                images=[writer.image(story.id(i), image)],
+                drive=drive.id,
+                scene=drive.scene,
+                frame=story.numbers[i],
+                t_s=round(story.times_s[i], 6),
+                speed_mps=None if speed is None else round(speed, 4),
+                tags=list(drive.info.tags),
+                prompt=prompt.record(),
+                teacher=f"{teacher} {story.asked[i].prompt.id}",
+            )  # fmt: skip
+            writer.add(split_of(drive.scene, config.splits), sample)
+            for task in (task for task, mark in marks.items() if mark.status == "review"):
+                strip = [story.id(stay[j]) for j in around(times, k)]
+                mark = marks[task]
+                queue.append(
+                    Entry(
+                        id=sample.id, task=task, why=story.why(i, task),
+                        priority=disagreement({task: mark}), strip=strip, history=mark.history,
+                    )
+                )  # fmt: skip
+    writer.finish()
+    write_queue(run.out, queue)
+    if queue:
+        run.say(f"{len(queue)} labels wait for a person: edgekit review {run.path}")
 
 
 def all_drives(run: Run) -> list[Drive]:
     """The drives of all inputs. Raises UserError where two have one id."""
     drives: list[Drive] = []
     for given in run.inputs["drives"]:
-        drives += open_drives(given.out)
+        drives += open_drives(given.out, run.config.reading)
     ids = [drive.id for drive in drives]
     twice = sorted({i for i in ids if ids.count(i) > 1})
     if twice:
@@ -118,18 +147,19 @@ def all_drives(run: Run) -> list[Drive]:
     return drives
 
 
-def tell_of(drive: Drive, numbers: list[int], window: Window | None, run: Run) -> None:
-    """Notes on what is assumed of a drive: the times of a foreign one, the speeds that were not measured;
-    and on stills, which no window spans."""
+def tell_of(drive: Drive, numbers: list[int], config: MineConfig, run: Run) -> None:
+    """Notes on what is assumed of a drive: what its reader says, the speeds that were not measured; and on stills,
+    which no window spans."""
+    window = config.smoothing
     if drive.foreign:
-        rate = (
-            "as its container says" if drive.video else "assumed, in the order of the numbers in their names"
-        )
+        rate = "assumed, in the order of the numbers in their names" if drive.files else "as its file says"
         if window and not drive.in_time:
             rate += "; without telemetry nothing says that they follow one another: nothing is smoothed"
             window = None
         run.note(f"drive {drive.id} has no drive.json: {drive.info.fps:g} frames per second, {rate}")
     speeds = drive.speeds_mps()  # read even where no window asks for them: the rows hold them
+    for note in drive.notes:
+        run.note(f"drive {drive.id}: {note}")
     unmeasured = sum(speeds[n] is None for n in numbers)
     if window is None or not unmeasured:
         return
@@ -139,14 +169,44 @@ def tell_of(drive: Drive, numbers: list[int], window: Window | None, run: Run) -
     run.note(f"drive {drive.id} {lacks} windows take {window.unknown_mps:g} m/s")
 
 
-def tell(run: Run, report: dict) -> None:
+def tell_of_answers(drive: Drive, heard: Heard, run: Run) -> None:
+    asked = heard.asked
+    unparsed = sum(a.answer.label is None for a in asked)
+    if unparsed:
+        run.note(f"drive {drive.id}: {unparsed} of {len(asked)} answers did not parse: all-unknown")
+    stood = sum(a.first is a.answer for a in asked)
+    if stood:
+        run.note(f"drive {drive.id}: {stood} second answers did not parse: the first ones stand")
+    if heard.selector and heard.selector.drops:
+        dropped = ", ".join(f"{name} {n}×" for name, n in heard.selector.drops.most_common(5))
+        run.note(f"drive {drive.id}: the token budget left out: {dropped}")
+
+
+def fired(stories: Sequence[Story]) -> dict[str, dict[str, Any]]:
+    """How often each rule of motion spoke."""
+    out: dict[str, dict[str, Any]] = {}
+    for story in stories:
+        for frame in story.fired:
+            for one in frame:
+                row = out.setdefault(one.rule, {"task": one.task, "action": one.action, "frames": 0})
+                row["frames"] += 1
+    return dict(sorted(out.items()))
+
+
+def tell(run: Run, report: dict[str, Any]) -> None:
+    """For each task: what every step changed, the flips before and after, and the true events that were erased."""
+    *_, last = report["steps"]
     for task, row in report["tasks"].items():
-        erased = f", {row['erased']} of {row['events']} true events erased" if row.get("events") else ""
-        run.say(
-            f"{task}: {row['changed']} of {row['frames']} frames changed, "
-            f"flips {row['flips_raw']} → {row['flips_smoothed']}{erased}"
-        )
-    truth = report["against_truth"]
-    if truth:
-        raw, smoothed = (truth[k]["metrics"]["average"] for k in ("raw", "smoothed"))
-        run.say(f"Average against truth: raw {raw:.3f}, smoothed {smoothed:.3f} ({truth['frames']} frames)")
+        changed = ", ".join(f"{step} changed {n}" for step, n in row["changed"].items())
+        erased = ""
+        if row.get("events") and last != "raw":
+            erased = f", {row['erased'][last]} of {row['events']} true events erased, {row['rescued'][last]} rescued"
+        flips = f"flips {row['flips']['raw']} → {row['flips'][last]}"
+        run.say(f"{task}: of {row['frames']} frames {changed or 'none changed'}; {flips}{erased}")
+    if rules := report["rules"]:
+        run.say("rules of motion: " + ", ".join(f"{name} {row['frames']}" for name, row in rules.items()))
+    if keep := report.get("kept"):
+        run.say(f"{keep['taken']} of {keep['rows']} frames kept; {keep['repeats']} repeats")
+    if truth := report["against_truth"]:
+        told = ", ".join(f"{step} {truth[step]['metrics']['average']:.3f}" for step in report["steps"])
+        run.say(f"Average against truth: {told} ({truth['frames']} frames)")

@@ -3,20 +3,23 @@
 A window around each frame, its length set by the vehicle's speed; a value that differs from the
 window's majority becomes the majority's. The paper leaves the window's formula open: here it spans
 a fixed travelled distance d, so that slow driving gets a long window and fast driving a short one.
-What a majority cannot do: an event shorter than half the window always dies.
+Each task may have a window of its own. What a majority cannot do: an event shorter than half the window
+always dies.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
-from edgekit.core.label import SLOTS, SceneLabel
+from edgekit.core.errors import UserError, suggestion
+from edgekit.core.label import SLOTS, TASKS, SceneLabel
 
 EPSILON_S = 1e-6  # frame times are multiples of 1/fps in floating point
+OTHERS = ""  # in windows by task: the one of all tasks that are not named
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class Window:
         return min(max(half, self.t_min_s / 2), self.t_max_s / 2)
 
 
+Windows = Window | Mapping[str, Window]  # one for all tasks, or by task
+
+
 def spans(
     times_s: Sequence[float], speeds_mps: Sequence[float | None], window: Window, causal: bool = False
 ) -> list[tuple[int, int]]:
@@ -58,7 +64,9 @@ def majority(votes: Sequence[str], own: str) -> str:
     """The value with more than half of the votes that are not unknown; ``own`` where none has."""
     told = [vote for vote in votes if vote != "unknown"]
     if told:
-        value, number = Counter(told).most_common(1)[0]
+        value, number = told[0], told.count(told[0])
+        if 2 * number <= len(told):  # seldom: most windows are of one mind
+            value, number = Counter(told).most_common(1)[0]
         if 2 * number > len(told):
             return value
     return own
@@ -70,16 +78,14 @@ def median_speed(votes: Sequence[str], own: str) -> str:
     return str(median_low(told)) if told else own
 
 
-def smooth_one(labels: Sequence[SceneLabel], own: int) -> SceneLabel:
-    """The smoothed label of frame ``own`` from the labels of its window (``own`` counts within it).
-
-    Each slot votes by itself. Light colour and presence are one slot and so vote together; the arrow
-    and the kind are then voted on among the frames that show the winning light.
-    """
-    me = labels[own]
-    votes = {slot: [getattr(label, slot) for label in labels] for slot in SLOTS}
-    out = {slot: majority(votes[slot], getattr(me, slot)) for slot in SLOTS}
-    out["recommended_speed_kmh"] = median_speed(votes["recommended_speed_kmh"], me.recommended_speed_kmh)
+def _voted(labels: Sequence[SceneLabel], own: int, slots: Iterable[str]) -> dict[str, str]:
+    """What the window's frames make of ``slots`` at frame ``own``; see ``smooth_one``."""
+    me, out = labels[own], {}
+    for slot in slots:
+        vote = median_speed if slot == "recommended_speed_kmh" else majority
+        out[slot] = vote([getattr(label, slot) for label in labels], getattr(me, slot))
+    if "light" not in out:
+        return out
     light = out["light"]
     # Near is counted in frames that tell a light: one that abstains between two takes no part in this either.
     place = {i: n for n, i in enumerate(i for i, x in enumerate(labels) if i == own or x.light != "unknown")}
@@ -87,20 +93,47 @@ def smooth_one(labels: Sequence[SceneLabel], own: int) -> SceneLabel:
     for slot in ("light_arrow", "light_kind"):
         nearest = getattr(labels[agree[0]], slot)  # own where the frame itself shows that light
         out[slot] = majority([getattr(labels[i], slot) for i in agree], nearest)
-    return SceneLabel(**out)
+    return out
+
+
+def smooth_one(labels: Sequence[SceneLabel], own: int) -> SceneLabel:
+    """The smoothed label of frame ``own`` from the labels of its window (``own`` counts within it).
+
+    Each slot votes by itself. Light colour and presence are one slot and so vote together; the arrow
+    and the kind are then voted on among the frames that show the winning light.
+    """
+    return SceneLabel(**_voted(labels, own, SLOTS))
+
+
+def by_task(windows: Windows) -> dict[str, Window]:
+    """The window of each task. Raises UserError for a name that is no task."""
+    if isinstance(windows, Window):
+        return dict.fromkeys(TASKS, windows)
+    for name in windows:
+        if name not in (*TASKS, OTHERS):
+            raise UserError(
+                f"smoothing: no task {name!r}", suggestion(name, TASKS), f"name one of {', '.join(TASKS)}"
+            )
+    return {task: windows.get(task) or windows.get(OTHERS) or Window() for task in TASKS}
 
 
 def smooth(
     labels: Sequence[SceneLabel],
     times_s: Sequence[float],
     speeds_mps: Sequence[float | None],
-    window: Window | None = None,
+    windows: Windows | None = None,
     causal: bool = False,
 ) -> list[SceneLabel]:
     """Smoothed labels of one drive, frame by frame, all from the raw ones.
 
-    labels, times_s (seconds, rising), speeds_mps (m/s or None): one each per frame.
+    labels, times_s (seconds, rising), speeds_mps (m/s or None): one each per frame. windows: one for all
+    tasks or one by task, where a task that is not named takes that of ``""``.
     causal=True looks at no later frame: the demo's form.
     """
-    found = spans(times_s, speeds_mps, window or Window(), causal)
-    return [smooth_one(labels[first:last], i - first) for i, (first, last) in enumerate(found)]
+    chosen = by_task(windows or Window())
+    voted: list[dict[str, str]] = [{} for _ in labels]
+    for window in dict.fromkeys(chosen.values()):
+        slots = [slot for task, its in chosen.items() if its == window for slot in TASKS[task]]
+        for i, (first, last) in enumerate(spans(times_s, speeds_mps, window, causal)):
+            voted[i] |= _voted(labels[first:last], i - first, slots)
+    return [SceneLabel(**values) for values in voted]

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {
     "torch", "transformers", "peft", "accelerate", "llmcompressor", "compressed_tensors", "diffusers", "vllm",
     "bpy", "onnx", "onnxscript", "onnxruntime", "cv2", "av", "fastapi", "uvicorn", "openai", "ray", "matplotlib",
-    "libsumo", "sumolib",
+    "libsumo", "sumolib", "mcap", "pyarrow", "rerun", "gepa",
 }  # fmt: skip
 
 

@@ -1,0 +1,79 @@
+"""Which files of a folder are a drive's, and what a drive is called that does not say it itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edgekit.core.errors import UserError
+
+VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".hevc"}
+BAGS = {".mcap"}
+IMAGES = {".jpg", ".jpeg", ".png"}
+FOREIGN_FPS = 10.0  # of a folder of frames that says nothing; mine notes that it was taken
+TELEMETRY = ("telemetry.csv", "telemetry.parquet", "telemetry.mcap")
+
+
+def images_of(folder: Path) -> list[Path]:
+    return _of_kind(folder, IMAGES)
+
+
+def films_of(folder: Path) -> list[Path]:
+    """Videos and MCAP files with a camera in them; telemetry.mcap is told apart by its name."""
+    return [path for path in _of_kind(folder, VIDEOS | BAGS) if path.name not in TELEMETRY]
+
+
+def pictures_of(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(images, films) of a folder without drive.json. Raises UserError where it holds both."""
+    frames = folder / "frames"
+    files, films = images_of(frames) if frames.is_dir() else images_of(folder), films_of(folder)
+    if files and films:
+        raise UserError(
+            f"{folder}: images and videos in one folder",
+            f"{len(files)} images, first {files[0].name}, and {len(films)} videos, first {films[0].name}",
+            "keep one kind, or name the videos one by one",
+        )
+    return files, films
+
+
+def telemetry_of(folder: Path) -> Path | None:
+    """The telemetry beside a drive's frames. Raises UserError where there are two."""
+    found = [folder / name for name in TELEMETRY if (folder / name).is_file()]
+    if len(found) > 1:
+        raise UserError(
+            f"{folder}: two records of one drive",
+            ", ".join(path.name for path in found),
+            "keep the one that is right",
+        )
+    return found[0] if found else None
+
+
+def check_numbers(path: Path, files: list[Path]) -> None:
+    """A gap in 000000.jpg, 000001.jpg … would shift every time after it."""
+    for number, file in enumerate(files):
+        if file.stem != f"{number:06d}":
+            raise UserError(
+                f"{path}: frame {number:06d} is missing",
+                f"{file.name} stands in its place; there are {len(files)} files",
+                "number the frames 000000, 000001 … without a gap",
+            )
+
+
+def name_of(path: Path) -> str:
+    """A drive's id out of a file name: letters, digits, dot, dash, underscore."""
+    return clean(path.resolve().stem)
+
+
+def clean(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "drive"
+
+
+def _of_kind(folder: Path, endings: set[str]) -> list[Path]:
+    """In the order in which people count: frame2 before frame10."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in endings and p.is_file()]
+    return sorted(found, key=lambda p: (_counted(p.name), p.name))
+
+
+def _counted(name: str) -> list[str | int]:
+    """``frame10.jpg`` -> ["frame", 10, ".jpg"]: text and numbers in turn."""
+    return [int(part) if n % 2 else part for n, part in enumerate(re.split(r"([0-9]+)", name))]

@@ -1,0 +1,76 @@
+"""The costly part of mining one drive: detectors look at its frames, a teacher is asked; both kept in logs.
+
+A killed run goes on where it was, and a run spread over a cluster passes its results through the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from edgekit.core.errors import UserError
+from edgekit.core.files import append_jsonl, read_jsonl
+from edgekit.core.progress import bar
+from edgekit.dataset.answers import AnswerLog
+from edgekit.drives import Drive
+from edgekit.engine.answerer import Answerer
+from edgekit.library import Library, Selector
+from edgekit.mine.asking import Asked, ask_drive, pictures
+from edgekit.mine.config import MineConfig
+from edgekit.mine.experts.config import Corridor, Expert
+from edgekit.mine.experts.see import Said, said
+
+
+class Heard(NamedTuple):
+    """Of one drive's mined frames: answers, what detectors said, and the Selector of dynamic prompts."""
+
+    asked: list[Asked]
+    said: list[list[Said]]
+    selector: Selector | None
+
+
+def hear(
+    config: MineConfig, drive: Drive, numbers: Sequence[int], teacher: Answerer, experts: Sequence[Expert],
+    library: Library, state: Path,
+) -> Heard:  # fmt: skip
+    """Detects, then asks, what the logs below ``state`` do not hold yet."""
+    told: list[list[Said]] = []
+    if experts:
+        told = look(experts, drive, numbers, config.fusion.corridor, state / "detected" / f"{drive.id}.jsonl")
+    boxes = [[box for one in frame for found in one.boxes.values() for box in found] for frame in told]
+    log = AnswerLog(state / "answers" / f"{drive.id}.jsonl")
+    dynamic = config.dynamic if config.prompts == "dynamic" else None
+    asked, selector = ask_drive(teacher, drive, numbers, library, dynamic, config.batch, log, boxes)
+    return Heard(asked, told, selector)
+
+
+def look(
+    experts: Sequence[Expert],
+    drive: Drive,
+    numbers: Sequence[int],
+    corridor: Corridor,
+    log: Path,
+) -> list[list[Said]]:
+    """What each detector says of each frame; frames are seen at the drive's full resolution."""
+    done: dict[int, list[Said]] = {}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.is_file():
+        done = {
+            row["frame"]: [Said.from_json(one) for one in row["said"]] for row in read_jsonl(log, torn=True)
+        }
+    left = [n for n in numbers if n not in done]
+    with bar(f"detecting in {drive.id}", total=len(numbers), unit="frame") as shown:
+        shown.update(len(numbers) - len(left))
+        for number, image in zip(left, pictures(drive, left), strict=True):
+            try:
+                done[number] = [
+                    said(e.detect([image])[0], image, e.sees, by=e.name, corridor=corridor) for e in experts
+                ]
+            except UserError as error:
+                raise UserError(
+                    f"drive {drive.id}, frame {number}: {error.what}", error.why, error.do
+                ) from None
+            append_jsonl(log, {"frame": number, "said": [one.to_json() for one in done[number]]})
+            shown.update(1)
+    return [done[n] for n in numbers]
