@@ -17,7 +17,7 @@ from edgekit.tune.config import Objective, Report
 from edgekit.tune.data import Frame, Latents
 
 BINS = 10
-_CELL, _HEAD, _SIDE = 112, 46, 58  # pixels: a picture's least side, the words above, the words beside
+_CELL, _HEAD, _SIDE = 112, 46, 84  # pixels: a picture's least side, the words above, the words beside
 
 
 def edges(process: Process) -> list[int]:
