@@ -6,6 +6,7 @@ undisturbed one, so that a model whose numbers depend on its batch gives the sam
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.core.files import append_jsonl, read_jsonl, write_jsonl
-from edgekit.core.label import SceneLabel
+from edgekit.core.label import label_of
 from edgekit.core.progress import bar
 from edgekit.engine.answerer import Answer, Answerer
 
@@ -53,8 +54,9 @@ def to_row(answer: Answer) -> dict[str, Any]:
 
 
 def from_row(row: dict[str, Any]) -> Answer:
-    label = SceneLabel(**row["label"]) if row["label"] else None
-    return Answer(row["text"], label, row["confidence"], row["passes"])
+    label = label_of(row["label"]) if row["label"] else None
+    # Most answers are the canonical text of few labels: one string for all that say the same.
+    return Answer(sys.intern(row["text"]), label, row["confidence"], row["passes"])
 
 
 class Pace:

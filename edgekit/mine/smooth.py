@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import median_low
 
 from edgekit.core.errors import UserError, suggestion
-from edgekit.core.label import SLOTS, TASKS, SceneLabel
+from edgekit.core.label import SLOTS, TASKS, SceneLabel, label_of
 
 EPSILON_S = 1e-6  # frame times are multiples of 1/fps in floating point
 OTHERS = ""  # in windows by task: the one of all tasks that are not named
@@ -102,7 +102,7 @@ def smooth_one(labels: Sequence[SceneLabel], own: int) -> SceneLabel:
     Each slot votes by itself. Light colour and presence are one slot and so vote together; the arrow
     and the kind are then voted on among the frames that show the winning light.
     """
-    return SceneLabel(**_voted(labels, own, SLOTS))
+    return label_of(_voted(labels, own, SLOTS))
 
 
 def by_task(windows: Windows) -> dict[str, Window]:
@@ -136,4 +136,4 @@ def smooth(
         slots = [slot for task, its in chosen.items() if its == window for slot in TASKS[task]]
         for i, (first, last) in enumerate(spans(times_s, speeds_mps, window, causal)):
             voted[i] |= _voted(labels[first:last], i - first, slots)
-    return [SceneLabel(**values) for values in voted]
+    return [label_of(values) for values in voted]

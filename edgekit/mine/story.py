@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
 
 from edgekit.core.label import TASKS, SceneLabel
 from edgekit.drives import Drive, FrameTruth
@@ -40,7 +41,8 @@ class Story:
         self.drive, self.numbers, self.asked = drive, numbers, asked
         self.truth = [truth.get(n) for n in numbers]
         self.times_s: list[float] = drive.times_s[numbers].tolist()
-        self.speeds = [drive.speeds_mps()[n] for n in numbers]
+        speeds = drive.speeds_mps()
+        self.speeds = [speeds[n] for n in numbers]
         self.steps: dict[str, list[SceneLabel]] = {"raw": [a.answer.seen for a in asked]}
         self.reach: dict[str, list[tuple[int, int]]] = {}
         self.fired: list[list[Fired]] = []
@@ -99,11 +101,16 @@ class Story:
     def _move(self, rules: Sequence[Rule]) -> None:
         known = self.drive.telemetry
 
-        def column(name: str) -> list[Any]:
-            return [getattr(known, name)[n] if known else None for n in self.numbers]
+        def column(name: str) -> list[float | None]:
+            """None where nothing was measured: what was filled into a gap convicts no label."""
+            if known is None:
+                return [None] * len(self.numbers)
+            values = np.where(known.interpolated, np.nan, getattr(known, name))
+            return [float(v) if np.isfinite(v) else None for v in values[self.numbers]]
 
         before = self.labels
-        moved = facts(self.times_s, self.speeds, column("accel_mps2"), column("yaw_rate_rps"), before)
+        speeds, accels, yaws = map(column, ("speed_mps", "accel_mps2", "yaw_rate_rps"))
+        moved = facts(self.times_s, speeds, accels, yaws, before)
         self.steps["motion"], self.fired = apply(before, moved, rules)
 
     def _told(self, i: int) -> tuple[SceneLabel, rows.Marks]:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.core.errors import UserError
 from edgekit.core.label import SLOTS, TASKS, UNKNOWN, SceneLabel, coherent
-from edgekit.mine.smooth import Window, majority, median_speed, smooth, smooth_one, spans
+from edgekit.mine.smooth import Window, by_task, majority, median_speed, smooth, smooth_one, spans
 
 labels = st.fixed_dictionaries({slot: st.sampled_from(values) for slot, values in SLOTS.items()}).map(
     coherent
@@ -152,3 +153,26 @@ def test_tasks_are_smoothed_apart(drive):
         alone = [coherent({s: getattr(label, s) for s in slots}) for label in seen]
         for a, b in zip(smooth(alone, times, v), whole, strict=True):
             assert all(getattr(a, s) == getattr(b, s) for s in slots)
+
+
+@quick
+@given(drives, st.booleans())
+def test_a_window_for_each_task_is_that_window_alone(drive, causal):
+    seen, v = [d[0] for d in drive], [d[1] for d in drive]
+    times = [i / 5 for i in range(len(seen))]
+    long, short = Window(distance_m=30.0, t_max_s=6.0), Window(t_min_s=0.4, t_max_s=0.4)
+    mixed = smooth(seen, times, v, {"light": short, "": long}, causal)
+    apart = {task: smooth(seen, times, v, short if task == "light" else long, causal) for task in TASKS}
+    for i, label in enumerate(mixed):
+        for task, slots in TASKS.items():
+            assert all(getattr(label, s) == getattr(apart[task][i], s) for s in slots)
+
+
+def test_tasks_without_a_window_take_the_default():
+    assert by_task({"light": Window(distance_m=5)})["speed"] == Window()
+    assert by_task(Window(distance_m=5)) == dict.fromkeys(TASKS, Window(distance_m=5))
+
+
+def test_a_window_for_no_task_is_refused():
+    with pytest.raises(UserError, match="did you mean 'light'"):
+        by_task({"lights": Window()})
