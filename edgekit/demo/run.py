@@ -91,7 +91,7 @@ def open_source(config: DemoConfig, run: Run) -> Source:
     if of > 1 and config.drive_id is None:
         run.note(f"{of} drives: the first, {drive.id}, is taken (set drive_id for another)")
     source = Source(drive, config.fps, config.max_frames, config.loop)
-    if drive.foreign and not drive.video:
+    if drive.foreign and drive.files:
         run.note(f"{drive.id} has no drive.json: its frames are taken by name, {source.fps:g} a second")
     if not source.has_speed:
         run.note(f"{drive.id} has no measured speed: the window takes {config.window.unknown_mps:g} m/s")

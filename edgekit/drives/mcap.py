@@ -19,6 +19,8 @@ from mcap.exceptions import McapError
 from mcap.records import Channel, Chunk, ChunkIndex, Footer, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.summary import Summary
+from mcap_protobuf.decoder import DecoderFactory as ProtobufFactory
+from mcap_ros2.decoder import DecoderFactory as Ros2Factory
 
 from edgekit.core.errors import UserError
 
@@ -44,7 +46,7 @@ class Bag:
         self.channels: dict[int, Channel] = {}
         self.schemas: dict[int, Schema] = {}
         self._decoders: dict[int, Callable[[bytes], Any] | None] = {}
-        self._factories: list | None = None
+        self._factories = (Ros2Factory(), ProtobufFactory())
         try:
             with open(path, "rb") as file:
                 self.summary = _summary(file)
@@ -122,11 +124,6 @@ class Bag:
     def _decoder(self, channel: Channel, schema: Schema | None) -> Callable[[bytes], Any] | None:
         if channel.message_encoding == "json":
             return json.loads
-        if self._factories is None:
-            from mcap_protobuf.decoder import DecoderFactory as Protobuf
-            from mcap_ros2.decoder import DecoderFactory as Ros2
-
-            self._factories = [Ros2(), Protobuf()]
         for factory in self._factories:
             if decoder := factory.decoder_for(channel.message_encoding, schema):
                 return decoder

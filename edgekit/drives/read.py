@@ -93,7 +93,7 @@ class Drive:
 
     @cached_property
     def _measured(self) -> tuple[Telemetry | None, list[str]]:
-        record, self._open_record = self._open_record(), lambda: None  # a long one is large: not kept
+        record = self._open_record()
         if record is None:
             return None, []
         notes, start_s = list(record.notes), self._reading.offset_s
@@ -107,6 +107,7 @@ class Drive:
             notes += leaps(series.t_s - start_s, f"{quantity} of {record.source}")
         notes += against(self.times_s, record, start_s)
         at = record.at(self.times_s + start_s, self._reading)
+        self._open_record = lambda: None  # a long record is large, and what is cached here is enough
         return replace(at, t_s=self.times_s), list(dict.fromkeys(notes))
 
     @property
@@ -264,9 +265,7 @@ def _at_rate(video: Path, fps: float) -> Footage:
 def _film(root: Path, film: Path, reading: Reading) -> Drive:
     """A foreign video or MCAP file; root: the file itself, or the folder that it is alone in."""
     if film.suffix.lower() in BAGS:
-        from edgekit.drives.bag import read_bag
-
-        footage, record = read_bag(film, reading)
+        footage, record = _bags(film).read_bag(film, reading)
     else:
         from edgekit.drives import video
 
@@ -315,10 +314,19 @@ def _beside(folder: Path, reading: Reading) -> Record | None:
     if path is None:
         return None
     if path.suffix in BAGS:
-        from edgekit.drives.bag import read_motion
-
-        return read_motion(path, reading)
+        return _bags(path).read_motion(path, reading)
     return read_telemetry(path).record(path.name)
+
+
+def _bags(path: Path):
+    """The module that reads MCAP. Raises UserError where its libraries are missing."""
+    try:
+        from edgekit.drives import bag
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: MCAP is not read here", f"{error.name} is not installed", "pip install 'edgekit[mcap]'"
+        ) from None
+    return bag
 
 
 def _holds_drives(folder: Path) -> bool:

@@ -97,7 +97,9 @@ def _parquet(path: Path, columns: Sequence[str], needed: Sequence[str]) -> dict[
         import pyarrow.parquet as pq
     except ImportError:
         raise UserError(
-            f"{path}: Parquet is not read without pyarrow", "it is not installed", "pip install pyarrow"
+            f"{path}: Parquet is not read without pyarrow",
+            "it is not installed",
+            "pip install 'edgekit[parquet]'",
         ) from None
     try:
         with pq.ParquetFile(path) as file:

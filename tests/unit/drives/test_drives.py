@@ -203,7 +203,8 @@ def test_times_come_back_as_they_were(tmp_path):
 @pytest.mark.parametrize(
     "body, said",
     [
-        ("t_s,speed_mps\n0,1\n", "yaw_rate_rps"),
+        ("t_s,yaw_rate_rps\n0,1\n", "no speed_mps; found t_s, yaw_rate_rps"),
+        ("t_s,speed_kmh\n0,1\n", "divide speed_kmh by 3.6"),
         ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n", "empty"),
         ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n0,1,0,0\n0.2,nan,0,0\n", ":3: NaN"),
         ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n0,1,0,0\n1,1,0,0\n0.5,1,0,0\n", ":4: times do not rise"),
