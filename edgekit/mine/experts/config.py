@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Union
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from edgekit.core.recipe import Config
 
@@ -94,6 +94,14 @@ class ExpertConfig(Detector):
     iou: float = Field(0.5, gt=0, lt=1)  # of two boxes of one thing that overlap more, the better one stays
     most: int = Field(100, ge=1, le=1000)  # boxes of an image
     threads: int = Field(1, ge=0)  # 0: the runtime's own choice
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _columns(cls, value: Any) -> Any:
+        """A column's number stays one where a resolved recipe, whose keys are words, is read again."""
+        if not isinstance(value, dict):
+            return value
+        return {int(k) if isinstance(k, str) and k.isdecimal() else k: v for k, v in value.items()}
 
 
 def _kinds() -> dict[str, type[Detector]]:
