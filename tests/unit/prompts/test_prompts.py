@@ -1,0 +1,178 @@
+"""The station as a whole, on the scripted model of benchmarks/prompts.py: what it finds, and what must not happen."""
+
+import importlib.util
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.errors import UserError
+from edgekit.core.files import read_json
+from edgekit.core.recipe import build
+from edgekit.core.run import digest_tree, start
+from edgekit.library import load_library
+from edgekit.prompts import PromptsConfig, prompts
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "prompts.py"
+SCENES = {"dev": 40, "test": 60, "train": 4}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    found = importlib.util.spec_from_file_location("benchmark_of_prompts", SCRIPT)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(bench, tmp_path_factory):
+    return bench.make_dataset(tmp_path_factory.mktemp("prompts") / "data", 5, scenes=SCENES)
+
+
+def config_of(data, **more):
+    given = {
+        "model": str(data), "dataset": str(data), "prompts": "dynamic", "batch": 64, "budget": 4000, "edits": 2,
+        "search": {"operators": ["clarify"], "patience": 6},
+    }  # fmt: skip
+    return build(PromptsConfig, given | more, "test")
+
+
+def walk(data, model, out, say=None, **more):
+    run = start("prompts", config_of(data, **more), "test", out)
+    prompts(run.config, run, model, say)
+    return run, read_json(run.out / "report.json")
+
+
+def test_it_finds_the_cures_and_promotes_them(bench, data, tmp_path):
+    model = bench.Scripted((bench.DARK, bench.TOLL), noise=0.0)
+    run, told = walk(data, model, tmp_path / "run")
+    after = " ".join(entry.text for entry in load_library(run.out / "library.yaml").entries)
+    assert bench.re.search(bench.DARK.cure, after) and bench.re.search(bench.TOLL.cure, after)
+    assert told["changed"] and told["promoted"] == 2 and told["verdict"].startswith("promoted: 2 of 2")
+    assert told["promotion"]["after"]["light/f1"] == 1 > told["promotion"]["before"]["light/f1"]
+    assert told["tried"] == len(told["tries"]) >= told["accepted"] >= 2
+    useless = [row for row in told["tries"] if row.get("mended") and not row["mended"][0]]
+    assert useless and all("score" not in row for row in useless), "what mends nothing is left at that"
+    spent = told["evaluations"]
+    assert model.asked == spent["search"] + spent["promotion"] <= spent["budget"]
+    assert {"night", "toll"} <= set(told["promotion"]["held_out"])
+    assert told["verdict"] in (run.out / "report.md").read_text()
+    assert (run.out / "summary.txt").read_text().strip() == told["verdict"]
+
+
+def test_what_only_fits_the_searched_split_is_kept_out(bench, tmp_path):
+    data = bench.make_dataset(tmp_path / "data", 6, sticker=True, scenes=SCENES)
+    model = bench.Scripted((bench.TRAP,), noise=0.0)
+    run, told = walk(data, model, tmp_path / "run")
+    assert told["accepted"] >= 1 and told["promotion"]["steps"], "the trap must have been walked into"
+    assert not told["changed"] and told["promoted"] == 0 and told["verdict"].startswith("no change: ")
+    assert load_library(run.out / "library.yaml") == load_library("library")
+
+
+def test_a_model_without_a_weakness_leaves_the_library_as_it_is(bench, data, tmp_path):
+    model = bench.Scripted((), noise=0.0)
+    _, told = walk(data, model, tmp_path / "run")
+    assert told["verdict"].startswith("no change: no failure") and told["tried"] == 0
+    assert told["promotion"] is None and told["evaluations"]["promotion"] == 0
+
+
+def test_an_edit_that_changes_no_prompt_is_no_try(bench, data, tmp_path):
+    model = bench.Scripted((bench.DARK,), noise=0.0)
+    # A rule is said where its slice is known, and one prompt for all frames knows nothing.
+    _, told = walk(data, model, tmp_path / "run", prompts="default", search={"operators": ["rule"]})
+    assert told["tried"] == 0 and told["stopped"] == "no edit was left to try" and told["failures"]
+
+
+def test_the_search_ends_at_its_budget(bench, data, tmp_path):
+    model = bench.Scripted((bench.DARK, bench.TOLL), noise=0.05)
+    # At most 240 for the given library, 76 for a try, 720 kept for the promotion: room for two tries or so.
+    _, told = walk(data, model, tmp_path / "run", budget=1100)
+    assert told["stopped"].startswith("the budget is spent") and 1 <= told["tried"] <= 4
+    assert model.asked <= 1100
+
+
+def test_a_budget_too_small_for_one_try_is_refused_before_anything_is_asked(bench, data, tmp_path):
+    model = bench.Scripted((), noise=0.0)
+    with pytest.raises(UserError, match="too small to try anything") as refused:
+        walk(data, model, tmp_path / "run", budget=1035)  # 240 + 76 + 720 = 1036
+    assert "1035 evaluations" in refused.value.what and "budget=" in refused.value.do
+    assert model.asked == 0
+
+
+def test_one_split_cannot_be_both(data):
+    with pytest.raises(UserError, match="both 'dev'"):
+        config_of(data, split="dev", held_out="dev")
+
+
+def test_splits_that_share_a_scene_or_an_image_are_refused(bench, data, tmp_path):
+    import shutil
+
+    model = bench.Scripted((), noise=0.0)
+    for name, change in {"scenes": {"scene": "dev000"}, "images": None}.items():
+        copy = shutil.copytree(data, tmp_path / name)
+        rows = [json.loads(line) for line in (copy / "test.jsonl").read_text().splitlines()]
+        rows[0] |= change or {
+            "images": json.loads((copy / "dev.jsonl").read_text().splitlines()[0])["images"]
+        }
+        (copy / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(UserError, match=f"share {name}"):
+            walk(copy, model, tmp_path / f"run-{name}")
+    assert model.asked == 0
+
+
+class Dies:
+    """A scripted model that is killed in the middle of its ``calls``-th batch."""
+
+    def __init__(self, model, calls):
+        self.model, self.calls = model, calls
+        self.name, self.contract = model.name, model.contract
+
+    def answer(self, images, texts):
+        self.calls -= 1
+        if not self.calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.model.answer(images, texts)
+
+
+def reply_of(system, told):
+    """A writer that says something new for the first part each time, by what it is shown."""
+    part = json.loads(told)["parts"][0]
+    text = f"{part['entry']}: in the dark only the lit lamp of a signal shows. Look {len(told)} times."
+    return json.dumps({"edits": [{"entry": part["entry"], "text": text}]})
+
+
+@pytest.mark.parametrize("kind", ["greedy", "gepa"])
+def test_a_killed_search_goes_on_to_the_same_end(bench, data, tmp_path, kind):
+    if kind == "gepa":
+        pytest.importorskip("gepa")
+    more = {
+        "writer": {"url": "http://127.0.0.1:9/v1", "model": "w"}, "budget": 2600,
+        "search": {"kind": kind, "operators": ["clarify", "write"], "patience": 6},
+    }  # fmt: skip
+    model = bench.Scripted((bench.DARK, bench.TOLL), noise=0.02)
+    whole, told = walk(data, model, tmp_path / "whole", reply_of, **more)
+    fork = multiprocessing.get_context("fork")
+    for calls in (3, 9):
+        dying = Dies(bench.Scripted((bench.DARK, bench.TOLL), noise=0.02), calls)
+        child = fork.Process(target=walk, args=(data, dying, tmp_path / "killed", reply_of), kwargs=more)
+        child.start()
+        child.join(120)
+        assert child.exitcode == -signal.SIGKILL
+    again = bench.Scripted((bench.DARK, bench.TOLL), noise=0.02)
+    killed, _ = walk(data, again, tmp_path / "killed", reply_of, **more)
+    assert digest_tree(killed.out) == digest_tree(whole.out)
+    assert again.asked < model.asked
+    if kind == "gepa":
+        assert told["search"] == "gepa" and told["tried"] >= 1 and told["stopped"]
+
+
+@pytest.mark.parametrize("case", ["long", "null"])
+def test_the_benchmarks_other_cases(bench, tmp_path, monkeypatch, case):
+    monkeypatch.setattr(bench, "SCENES", SCENES)
+    row = bench.once(case, 1, tmp_path)
+    assert row["wanted"] and row["asked"] >= row["spent"] > 0
+    assert bench.summary(case, [row]).startswith(case)
