@@ -55,6 +55,16 @@ class Config(BaseModel):
     inputs: ClassVar[tuple[str, ...]] = ()
     operational: ClassVar[tuple[str, ...]] = ()
 
+    def lasting(self) -> dict[str, Any]:
+        """The keys that decide a byte of the result, as JSON: those of a run's identity."""
+        left_out = (*self.inputs, *self.operational)
+        body = {key: value for key, value in self.model_dump(mode="json").items() if key not in left_out}
+        for key in body:
+            part = getattr(self, key, None)
+            if isinstance(part, Config) and isinstance(body[key], dict):
+                body[key] = {k: v for k, v in body[key].items() if k not in part.operational}
+        return body
+
     def plan(self) -> Plan:
         """Memory, disk and time; stations with a cost override it."""
         return Plan(0.5, 0.01, 0.1)

@@ -253,11 +253,8 @@ def start(verb: str, config: Config, recipe_name: str, out: Path | None = None, 
         value = getattr(config, name)
         if value:
             inputs[name] = [open_input(v) for v in (value if isinstance(value, list) else [value])]
-    resolved = config.model_dump(mode="json")
     # Inputs count by content, not by place: a moved directory is the same input.
-    left_out = (*config.inputs, *config.operational)
-    body = {k: v for k, v in resolved.items() if k not in left_out}
-    identity = sha256_json([body, {k: [i.digest for i in v] for k, v in inputs.items()}])
+    identity = sha256_json([config.lasting(), {k: [i.digest for i in v] for k, v in inputs.items()}])
     path = out or Path("runs") / verb / f"{recipe_name}-{identity[:8]}"
     marker = path / "identity"
     if path.exists() and not path.is_dir():

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -38,7 +38,12 @@ NO_TALK = {
 
 
 class Endpoint(Config):
-    """Where it is. A key never stands in a recipe: ``api_key_env`` names the variable that holds it."""
+    """Where it is. A key never stands in a recipe: ``api_key_env`` names the variable that holds it.
+
+    A run goes on where it was with another place, key or pace: the model and the pictures decide the answers.
+    """
+
+    operational: ClassVar[tuple[str, ...]] = ("url", "api_key_env", "timeout_s", "tries", "parallel")
 
     url: str = Field(pattern=r"^https?://")  # up to /v1
     model: str

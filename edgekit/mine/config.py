@@ -55,8 +55,8 @@ class Dynamic(Config):
     """How prompts follow the scene, with ``prompts: dynamic``; see edgekit/library/select.py."""
 
     budget_tokens: int | None = Field(None, ge=1)  # of a prompt's text
-    hold_frames: int = Field(1, ge=1)  # an entry that came in stays for so many frames
-    release_frames: int = Field(1, ge=1)  # and goes after so many without its condition
+    hold_frames: int = Field(5, ge=1)  # an entry that came in stays for so many frames
+    release_frames: int = Field(3, ge=1)  # and goes after so many without its condition
     aids: bool = True  # cut out lights, mark what detectors found, draw the lane
 
 
@@ -141,11 +141,18 @@ class MineConfig(Config):
         for expert in self.experts:
             file = Path(getattr(expert, "model", ""))
             if file.is_file():  # one that is not there is told when it is opened
-                self.digests[file.name] = sha256_file(file)
+                self.digests[f"expert {expert.name or file.stem}"] = sha256_file(file)
         return self
 
     def plan(self) -> Plan:
         from edgekit.mine.plan import plan_mining
 
-        dynamic = self.prompts == "dynamic"
-        return plan_mining(self.drives, self.teacher, self.every, self.frames_per_drive, dynamic, self.batch)
+        return plan_mining(
+            self.drives, self.teacher, self.every, self.frames_per_drive, self.prompts == "dynamic",
+            self.asked_at_once, self.reading, len(self.experts),
+        )  # fmt: skip
+
+    @property
+    def asked_at_once(self) -> int:
+        """Questions in a batch: enough for a port to be busy while the last ones of it come back."""
+        return max(self.batch, 2 * self.endpoint.parallel) if self.endpoint else self.batch

@@ -45,6 +45,10 @@ def reliability_of(
     found = measure(judged)
     found.save(run.out / "reliability.json")
     _curves(run, judged)
+    run.note(
+        "the gold set judges the teacher's answers to the default prompt, before any correction, and detectors at the "
+        "size of the gold images"
+    )
     run.say(f"reliability of {1 + len(experts)} voices from {len(samples)} gold frames")
     return found
 
@@ -79,7 +83,7 @@ def _asked(
     answers = ask_all(
         teacher, [f"{row.id}?{prompt.sha256[:8]}" for row in samples], [prompt.text] * len(samples),
         lambda first: (gold.image(row) for row in samples[first:]),
-        AnswerLog(run.state / "answers" / ".gold.jsonl"), config.batch, "asking about the gold frames",
+        AnswerLog(run.state / "answers" / ".gold.jsonl"), config.asked_at_once, "asking about the gold frames",
     )  # fmt: skip
     out = []
     for row, answer in zip(samples, answers, strict=True):

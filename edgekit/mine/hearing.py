@@ -5,9 +5,11 @@ A killed run goes on where it was, and a run spread over a cluster passes its re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from edgekit.core.errors import UserError
 from edgekit.core.files import append_jsonl, read_jsonl
@@ -18,8 +20,11 @@ from edgekit.engine.answerer import Answerer
 from edgekit.library import Library, Selector
 from edgekit.mine.asking import Asked, ask_drive, pictures
 from edgekit.mine.config import MineConfig
-from edgekit.mine.experts.config import Corridor, Expert
+from edgekit.mine.experts.config import Box, Corridor, Expert
+from edgekit.mine.experts.heads import ious
 from edgekit.mine.experts.see import Said, said
+
+SAME = 0.5  # overlap (IoU) of two boxes of one thing
 
 
 class Heard(NamedTuple):
@@ -38,11 +43,21 @@ def hear(
     told: list[list[Said]] = []
     if experts:
         told = look(experts, drive, numbers, config.fusion.corridor, state / "detected" / f"{drive.id}.jsonl")
-    boxes = [[box for one in frame for found in one.boxes.values() for box in found] for frame in told]
+    boxes = [merged(box for one in frame for found in one.boxes.values() for box in found) for frame in told]
     log = AnswerLog(state / "answers" / f"{drive.id}.jsonl")
     dynamic = config.dynamic if config.prompts == "dynamic" else None
-    asked, selector = ask_drive(teacher, drive, numbers, library, dynamic, config.batch, log, boxes)
+    asked, selector = ask_drive(teacher, drive, numbers, library, dynamic, config.asked_at_once, log, boxes)
     return Heard(asked, told, selector)
+
+
+def merged(boxes: Iterable[Box]) -> list[Box]:
+    """Without those that are another detector's word for the same thing: a light seen twice is one light."""
+    found: list[Box] = []
+    for box in sorted(boxes, key=lambda box: -box.score):
+        corners = np.array([box[1:5]])
+        if all(box.name != b.name or ious(corners, np.array([b[1:5]]))[0, 0] < SAME for b in found):
+            found.append(box)
+    return found
 
 
 def look(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from edgekit.core.label import TASKS
+from edgekit.core.label import TASKS, SceneLabel
 from edgekit.core.progress import track
 from edgekit.dataset.score import state
 from edgekit.mine.asking import pictures
@@ -26,32 +27,47 @@ def kept(
     Every frame is decoded once more where repeats or misaligned pairs are looked for.
     """
     places = [(story, i) for story in stories for i in range(len(story.numbers))]
-    told = [story.row(i) for story, i in places]
+    labels: list[SceneLabel] = []
+    disputes: list[float] = []
     why: dict[int, str] = {}
+
+    def look(n: int, image: np.ndarray | None) -> None:
+        story, i = places[n]
+        label, marks = story.row(i)  # with their histories marks are large: none is kept
+        labels.append(label)
+        disputes.append(disagreement(marks))
+        if keep.aligned and (reason := misaligned(label, marks, image)):
+            why[n] = reason
 
     def seen() -> Iterator[np.ndarray]:
         shown = (image for story in stories for image in pictures(story.drive, story.numbers))
         for n, image in enumerate(track(shown, "looking for repeats", len(places), "frame")):
-            if keep.aligned and (reason := misaligned(*told[n], image)):
-                why[n] = reason
+            look(n, image)
             yield image
+
+    def keys() -> Iterator[Hashable]:
+        """Asked for after each image; one that is out takes no other with it."""
+        for n in range(len(places)):
+            yield n if n in why else what_counts(labels[n])
 
     repeats: list[int | None] = [None] * len(places)
     if keep.repeats_within is not None:
-        repeats = near_duplicates(seen(), keep.repeats_within, [what_counts(label) for label, _ in told])
+        repeats = near_duplicates(seen(), keep.repeats_within, keys())
     elif keep.aligned:
-        for _ in seen():
-            pass
+        deque(seen(), maxlen=0)
+    else:
+        for n in range(len(places)):
+            look(n, None)
 
     rows = [
         Candidate(
             story.id(i),
             tuple(story.drive.info.tags),
-            {task: state(label, task) for task in TASKS},
-            disagreement(marks),
+            {task: state(labels[n], task) for task in TASKS},
+            disputes[n],
             repeats[n],
         )
-        for n, ((story, i), (label, marks)) in enumerate(zip(places, told, strict=True))
+        for n, (story, i) in enumerate(places)
     ]
     stay = [n for n in range(len(rows)) if n not in why]
     chosen = [stay[k] for k in choose([rows[n] for n in stay], keep.quota, keep.most)]
@@ -59,11 +75,13 @@ def kept(
     for n in chosen:
         story, i = places[n]
         out[id(story)].append(i)
-    left = []
+    left, taken = [], set(chosen)
     for n, row in enumerate(rows):
         if n in why:
             left.append({"id": row.id, "why": why[n]})
         elif row.duplicate_of is not None:
             left.append({"id": row.id, "why": f"repeats {rows[row.duplicate_of].id}"})
+        elif n not in taken:
+            left.append({"id": row.id, "why": "beyond keep.quota or keep.most"})
     report = counted(rows, chosen, keep.quota) | {"misaligned": len(why)}
     return [out[id(story)] for story in stories], report, left

@@ -9,6 +9,7 @@ from edgekit.core.errors import UserError
 from edgekit.core.places import asset
 from edgekit.core.recipe import Plan
 from edgekit.drives import Drive, open_drives
+from edgekit.drives.config import Reading
 from edgekit.mine.asking import frame_numbers
 from edgekit.models.sizes import sizes_of
 
@@ -16,6 +17,7 @@ UNTOLD = 1000  # frames of an input that is not there yet
 NANO = 2_600_000  # parameters, where nothing is known of the teacher
 TOKENS = 600  # of a question: picture and prompt 350, the answer's 110 about twice
 CPU = 60e9  # FLOP/s of two CPU cores
+DETECT_S = 0.04
 FRAME_S, FRAME_GB = 0.03, 60e-6  # to decode it three times and store it, at the contract's size
 
 
@@ -26,6 +28,8 @@ def plan_mining(
     frames_per_drive: int | None,
     dynamic: bool,
     batch: int,
+    reading: Reading | None = None,
+    detectors: int = 0,
 ) -> Plan:
     """Estimates for a Checkpoint in torch on two CPU cores; no frame is decoded for them.
 
@@ -34,7 +38,7 @@ def plan_mining(
     frames, notes = 0, []
     for given in drives:
         try:
-            found = open_drives(_place(given))
+            found = open_drives(_place(given), reading)
             frames += sum(len(frame_numbers(_length(d), every, frames_per_drive)) for d in found)
         except (UserError, OSError) as error:
             why = error.why if isinstance(error, UserError) else str(error)
@@ -43,7 +47,12 @@ def plan_mining(
     questions = frames * (2 if dynamic else 1)
     again = " (dynamic: at most two a frame)" if dynamic else ""
     notes.insert(0, f"{frames} frames, {questions} questions{again}")
-    minutes, disk = 0.2 + frames * FRAME_S / 60, 0.01 + frames * FRAME_GB
+    minutes = 0.2 + frames * (FRAME_S + detectors * DETECT_S) / 60
+    disk = 0.01 + frames * FRAME_GB
+    if detectors:
+        notes.append(
+            f"{detectors} detector(s), {DETECT_S * 1e3:.0f} ms a frame each: a small one's time on a CPU core"
+        )
     if teacher is None:
         notes.append("memory and time without the port's own: how fast it answers is not known here")
         return Plan(0.5, round(disk, 2), round(minutes, 1), tuple(notes))

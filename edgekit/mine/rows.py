@@ -89,17 +89,22 @@ def moved(marks: Marks, after: SceneLabel, fired: Sequence[Fired]) -> None:
         )
 
 
-def weighed(marks: Marks, fused: Fused) -> None:
-    """What detectors said, and what became of it. A task that none speaks about stays as it was."""
+def weighed(marks: Marks, before: SceneLabel, fused: Fused) -> None:
+    """What detectors said, and what became of it. A task that none speaks about stays as it was.
+
+    What motion wants a person to see stays for a person, whoever else is sure.
+    """
     for task, history in fused.history.items():
         mark = marks[task]
         mark.history += [dict(step) for step in history]
         mark.confidence = fused.confidence[task]
-        if fused.status[task] == "changed":
-            # What motion wants a person to see stays for a person, whoever else is sure.
-            mark.source, mark.status = "expert", "review" if mark.status == "review" else "changed"
-        elif fused.status[task] == "review":
+        changed = slots_of(before, task) != slots_of(fused.label, task)
+        if changed:
+            mark.source = "expert"
+        if fused.status[task] == "review":
             mark.status = "review"
+        elif changed and mark.status != "review":
+            mark.status = "changed"
 
 
 def placed(marks: Marks, seen: tuple[int, int], stored: tuple[int, int]) -> Marks:

@@ -15,7 +15,7 @@ from edgekit.dataset.queue import Entry, around, write_queue
 from edgekit.drives import Drive, open_drives
 from edgekit.engine.answerer import Answerer
 from edgekit.library import compose, load_library
-from edgekit.mine.asking import frame_numbers, pictures
+from edgekit.mine.asking import frame_numbers, pictures, selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import open_expert
 from edgekit.mine.gold import reliability_of
@@ -43,6 +43,8 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     drives = all_drives(run)
     library = load_library(config.library)
     rules = load_rules(config.motion.rules, config.motion.off) if config.motion else []
+    if config.prompts == "dynamic":
+        selector_of(library, config.dynamic)  # a budget that is too small is refused before anything is asked
     wanted = [frame_numbers(len(drive), config.every, config.frames_per_drive) for drive in drives]
     truths = [drive.truth() or {} for drive in drives]
     for drive, numbers in zip(drives, wanted, strict=True):

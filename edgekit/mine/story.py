@@ -47,10 +47,11 @@ class Story:
         self.reach: dict[str, list[tuple[int, int]]] = {}
         self.fired: list[list[Fired]] = []
         self.fused: list[Fused] = []
-        if config.smoothing and drive.in_time:
-            self._smooth(config.smoothing)
-        if rules and drive.in_time:
-            self._move(rules)
+        # Every drive has the same steps, so that they can be told together: one without time is left as it is.
+        if config.smoothing:
+            self.steps["smoothed"] = self._smooth(config.smoothing) if drive.in_time else self.labels
+        if rules:
+            self.steps["motion"] = self._move(rules) if drive.in_time else self.labels
         if said:
             for i, one in enumerate(said):
                 label, marks = self._told(i)
@@ -71,8 +72,8 @@ class Story:
     def row(self, i: int) -> tuple[SceneLabel, rows.Marks]:
         label, marks = self._told(i)
         if self.fused:
+            rows.weighed(marks, label, self.fused[i])
             label = self.fused[i].label
-            rows.weighed(marks, self.fused[i])
         return label, rows.closed(marks, label)
 
     def mined(self) -> Mined:
@@ -87,18 +88,16 @@ class Story:
             told.append("the teacher and a detector disagree")
         return "; ".join(told)
 
-    def _smooth(self, smoothing: Smoothing) -> None:
+    def _smooth(self, smoothing: Smoothing) -> list[SceneLabel]:
         windows = windows_of(smoothing)
-        self.steps["smoothed"] = smooth(
-            self.steps["raw"], self.times_s, self.speeds, windows, smoothing.causal
-        )
         reach = {
             name: spans(self.times_s, self.speeds, window, smoothing.causal)
             for name, window in windows.items()
         }
         self.reach = {task: reach.get(task, reach[OTHERS]) for task in TASKS}
+        return smooth(self.steps["raw"], self.times_s, self.speeds, windows, smoothing.causal)
 
-    def _move(self, rules: Sequence[Rule]) -> None:
+    def _move(self, rules: Sequence[Rule]) -> list[SceneLabel]:
         known = self.drive.telemetry
 
         def column(name: str) -> list[float | None]:
@@ -111,7 +110,8 @@ class Story:
         before = self.labels
         speeds, accels, yaws = map(column, ("speed_mps", "accel_mps2", "yaw_rate_rps"))
         moved = facts(self.times_s, speeds, accels, yaws, before)
-        self.steps["motion"], self.fired = apply(before, moved, rules)
+        after, self.fired = apply(before, moved, rules)
+        return after
 
     def _told(self, i: int) -> tuple[SceneLabel, rows.Marks]:
         """The i-th frame before detectors spoke."""

@@ -204,6 +204,52 @@ def test_a_picture_that_shows_nothing_and_a_label_that_tells_do_not_belong_toget
     assert len(left) == 28 and all("shows nothing" in row["why"] for row in left)
 
 
+def test_what_a_limit_leaves_out_is_named(tmp_path, drives):
+    run = mined(tmp_path, config_of(drives, keep={"repeats_within": None, "aligned": False, "most": 5}))
+    left = list(read_jsonl(run.out / "left-out.jsonl"))
+    assert len(rows_of(run)) == 5 and len(left) == 23 and {row["why"] for row in left} == {
+        "beyond keep.quota or keep.most"
+    }  # fmt: skip
+
+
+def test_a_frame_that_is_out_takes_no_other_with_it(tmp_path, drives, monkeypatch):
+    from edgekit.mine import keeping
+
+    first = iter([True])
+    monkeypatch.setattr(
+        keeping, "misaligned", lambda label, marks, image: "out" if next(first, False) else None
+    )
+    run = mined(tmp_path, config_of(drives, keep={}))
+    assert "d1/000001" in rows_of(run), "the first frame is out, and the next of its kind stays"
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_stills_and_drives_are_told_together(tmp_path, drives, order):
+    both = [str(drives / "drives" / "d1"), str(drives / "drives" / "d2" / "frames")]
+    config = config_of(drives).model_copy(update={"drives": [both[i] for i in order]})
+    run = mined(tmp_path, config)
+    told = json.loads((run.out / "mining.json").read_text())
+    assert told["steps"] == ["raw", "smoothed", "motion"] and told["tasks"]["light"]["frames"] == 28
+
+
+def test_a_budget_that_is_too_small_is_refused_before_the_first_question(tmp_path, drives):
+    teacher = ColourTeacher()
+    with pytest.raises(UserError, match="budget is too small"):
+        mined(tmp_path, config_of(drives, prompts="dynamic", dynamic={"budget_tokens": 3}), teacher=teacher)
+    assert teacher.batches == 0
+
+
+def test_a_run_goes_on_at_another_port_and_pace(tmp_path, drives):
+    def with_port(url, **more):
+        raw = {"teacher": None, "kind": "endpoint", "endpoint": {"url": url, "model": "m", **more}}
+        return run_of(tmp_path, config_of(drives, **raw), "port")
+
+    with_port("http://127.0.0.1:1/v1")
+    with_port("http://127.0.0.1:2/v1", parallel=1, timeout_s=5, tries=1)
+    with pytest.raises(UserError, match="holds another run"):
+        with_port("http://127.0.0.1:1/v1", width=224)
+
+
 def test_a_quota_is_checked_before_anything_is_asked(drives):
     with pytest.raises(UserError, match="did you mean 'red'"):
         config_of(drives, keep={"quota": {"light=rd": 3}})

@@ -29,6 +29,7 @@ from edgekit.mine.asking import Asked
 from edgekit.mine.measure import Mined, event_counts, flips, measure
 from edgekit.mine.rows import answered, closed, smoothed, split_of
 
+AT_ONCE = {"hold_frames": 1, "release_frames": 1}  # an entry goes with the frame that it was for
 SURE = {"none": 0.9, "red": 0.8, "green": 0.6}
 RGB = {"none": (90, 90, 90), "red": (230, 20, 20), "green": (20, 220, 60), "blank": (0, 0, 0)}
 
@@ -202,7 +203,7 @@ def test_without_smoothing_the_raw_answers_stand(tmp_path, drives):
 
 
 def test_dynamic_prompts_ask_again_with_what_was_seen(tmp_path, drives):
-    run = run_of(tmp_path, config_of(drives, prompts="dynamic"))
+    run = run_of(tmp_path, config_of(drives, prompts="dynamic", dynamic=AT_ONCE))
     teacher = ColourTeacher()
     mine(run.config, run, teacher)
     plain = default_prompt().text
