@@ -31,6 +31,7 @@ class ReviewConfig(Config):
     file: Path | None = None
     out: Path | None = None
     everything: bool = False  # export all rows, not only those of the queue
+    old_answers: bool = False  # answers about another picture under the same row id count too
 
     @model_validator(mode="after")
     def _one_thing(self) -> ReviewConfig:
@@ -74,6 +75,10 @@ def add_options(tool: argparse.ArgumentParser) -> None:
     tool.add_argument(
         "--all", dest="everything", action="store_true", help="export every row, not the queue's"
     )
+    tool.add_argument(
+        "--old-answers", action="store_true",
+        help="answers about another picture count by row id, where the Dataset was made anew since",
+    )  # fmt: skip
 
 
 def config_of(args: argparse.Namespace) -> ReviewConfig:

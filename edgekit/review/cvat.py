@@ -1,7 +1,8 @@
 """CVAT, "CVAT for images 1.1" (docs.cvat.ai, XML annotation format): a folder with annotations.xml and images/.
 
 Each frame holds one tag a task, whose attributes are the task's slots, and ``seen``: a box to tick where all
-that is asked of the frame was looked at. labels.json is what the task's label editor takes (Raw).
+that is asked of the frame was looked at; and ``exported``: the slots as they went out, to be left as it is, for
+what came back is compared with it. labels.json is what the task's label editor takes (Raw).
 CVAT matches by the frame's number, in the order of file names: the images are numbered in that order.
 """
 
@@ -19,7 +20,9 @@ from edgekit.dataset import Sample
 from edgekit.review.queue import Review
 from edgekit.review.tools import (
     Back,
+    as_exported,
     copy_images,
+    exported,
     name_of,
     new_folder,
     not_ours,
@@ -28,7 +31,7 @@ from edgekit.review.tools import (
     words_of,
 )
 
-SEEN = "seen"
+SEEN, EXPORTED = "seen", "exported"
 DEPTH = 32  # of nested elements; CVAT's own go to 7
 
 
@@ -63,6 +66,8 @@ def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
             for slot in own_slots:
                 ET.SubElement(tag, "attribute", name=slot).text = slots[slot]
             ET.SubElement(tag, "attribute", name=SEEN).text = "false"
+            went_out = as_exported({slot: slots[slot] for slot in own_slots})
+            ET.SubElement(tag, "attribute", name=EXPORTED).text = went_out
     ET.indent(root)
     write_bytes(out / "annotations.xml", ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
     spec = [
@@ -77,7 +82,14 @@ def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
 
 def _labels() -> list[tuple[str, list[tuple[str, str, tuple[str, ...]]]]]:
     return [
-        (task, [*((slot, "select", SLOTS[slot]) for slot in slots), (SEEN, "checkbox", ("false",))])
+        (
+            task,
+            [
+                *((slot, "select", SLOTS[slot]) for slot in slots),
+                (SEEN, "checkbox", ("false",)),
+                (EXPORTED, "text", ("",)),
+            ],
+        )
         for task, slots in TASKS.items()
     ]
 
@@ -98,15 +110,21 @@ def read(file: Path, review: Review) -> list[Back]:
         if row is None:
             raise not_ours(file, f"image {name!r} is of no row of {review.what}")
         fields: dict[str, str] = {}
+        went_out: dict[str, str] = {}
         for tag in image.iterfind("tag"):
             for attribute in tag.iterfind("attribute"):
                 if attribute.get("name") == SEEN:  # ticked on one task's tag is ticked
                     fields[SEEN] = str(
                         fields.get(SEEN) == "true" or (attribute.text or "").strip() == "true"
                     ).lower()
+                elif attribute.get("name") == EXPORTED:
+                    try:
+                        went_out |= exported((attribute.text or "").strip())
+                    except ValueError as error:
+                        raise not_ours(file, f"image {name!r}: {error}") from None
                 elif attribute.get("name"):
                     fields[attribute.get("name")] = (attribute.text or "").strip()
-        out.append(Back(row, words_of(fields), fields.get(SEEN) == "true"))
+        out.append(Back(row, words_of(fields), fields.get(SEEN) == "true", went_out))
     return out
 
 

@@ -15,10 +15,20 @@ from edgekit.core.files import write_json
 from edgekit.core.label import SLOTS, TASK_OF
 from edgekit.dataset import Sample
 from edgekit.review.queue import Review
-from edgekit.review.tools import Back, copy_images, new_folder, not_ours, read_bounded, slots_now, words_of
+from edgekit.review.tools import (
+    Back,
+    as_exported,
+    copy_images,
+    exported,
+    new_folder,
+    not_ours,
+    read_bounded,
+    slots_now,
+    words_of,
+)
 
 SEEN = "seen"  # the tag that a person sets on a sample where nothing needs changing
-ID = "edgekit_id"
+ID, EXPORTED = "edgekit_id", "edgekit_exported"  # fields of a sample
 
 
 def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
@@ -35,6 +45,7 @@ def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
             "filepath": f"data/{names[row.id]}",
             "tags": [*row.tags, *asked.get(row.id, [])],
             ID: row.id,
+            EXPORTED: as_exported(slots),
         }
         sample |= {"drive": row.drive, "t_s": row.t_s, "speed_mps": row.speed_mps}
         for slot in SLOTS:
@@ -60,7 +71,8 @@ def read(file: Path, review: Review) -> list[Back]:
         out = []
         for sample in samples:
             fields = {slot: sample[slot]["label"] for slot in SLOTS if (sample.get(slot) or {}).get("label")}
-            out.append(Back(str(sample[ID]), words_of(fields), SEEN in (sample.get("tags") or ())))
+            seen = SEEN in (sample.get("tags") or ())
+            out.append(Back(str(sample[ID]), words_of(fields), seen, exported(sample.get(EXPORTED))))
         return out
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise not_ours(path, f"{type(error).__name__}: {error}: want FiftyOne's samples.json") from None

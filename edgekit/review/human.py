@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,8 @@ NAME = "human.jsonl"
 class Correction(NamedTuple):
     """What ``by`` said of a row's task, all its slots, at ``t`` (seconds since 1970).
 
-    slots None: the newest answer to that question is withdrawn.
+    slots None: the newest answer to that question is withdrawn. image: sha256 of the picture that was looked
+    at; dataset: digest of the Dataset that it was in. Empty where the line does not tell.
     """
 
     id: str
@@ -30,6 +31,8 @@ class Correction(NamedTuple):
     slots: dict[str, str] | None
     by: str
     t: float
+    dataset: str = ""
+    image: str = ""
 
 
 def check_slots(task: str, slots: object) -> dict[str, str]:
@@ -51,27 +54,36 @@ def check_slots(task: str, slots: object) -> dict[str, str]:
 class Answers:
     """The answers in ``path``; the newest of a question that was not withdrawn counts.
 
+    counts: which of the lines are looked at; None for all. The others stay in the file, and their answers are
+    in ``set_aside``.
     Every answer is on the disk before ``add`` returns. A last line that a kill cut short is dropped, and
     cut off by the next answer. One writer: the page's server, or an import.
     """
 
-    def __init__(self, path: Path):
-        self.path, self._lock = path, threading.Lock()
+    def __init__(self, path: Path, counts: Callable[[Correction], bool] | None = None):
+        self.path, self._lock, self._counts = path, threading.Lock(), counts
+        self.set_aside: list[Correction] = []
         self._standing: list[Correction] = []  # in the order they were given, without the withdrawn ones
         self._told: dict[tuple[str, str], list[Correction]] = {}  # the same, by question
         for number, row in enumerate(read_jsonl(path, torn=True) if path.is_file() else (), start=1):
             try:
                 slots = None if row["slots"] is None else check_slots(row["task"], row["slots"])
-                self._take(Correction(str(row["id"]), row["task"], slots, str(row["by"]), float(row["t"])))
+                of = str(row.get("dataset", "")), str(row.get("image", ""))
+                told = Correction(str(row["id"]), row["task"], slots, str(row["by"]), float(row["t"]), *of)
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(
                     f"{path}:{number}: not an answer", str(error), "mend that line, or take it out"
                 ) from None
+            self._take(told)
 
     def newest(self, id: str, task: str) -> Correction | None:
         """The answer that counts for a question, None where there is none."""
         told = self._told.get((id, task))
         return told[-1] if told else None
+
+    def all_of(self, id: str, task: str) -> list[Correction]:
+        """The answers to a question that were not withdrawn, the newest last."""
+        return list(self._told.get((id, task), ()))
 
     def given(self) -> list[Correction]:
         """The answers that count, by row and task."""
@@ -92,7 +104,9 @@ class Answers:
             if not self._standing:
                 return None
             last = self._standing[-1]
-            self._append([Correction(last.id, last.task, None, by, now())])
+            self._append(
+                [last._replace(slots=None, by=by, t=now())]
+            )  # of the same picture as what it withdraws
             return last
 
     def _append(self, corrections: list[Correction]) -> None:
@@ -106,6 +120,10 @@ class Answers:
             self._take(correction)
 
     def _take(self, correction: Correction) -> None:
+        if self._counts is not None and not self._counts(correction):
+            if correction.slots is not None:
+                self.set_aside.append(correction)
+            return
         told = self._told.setdefault((correction.id, correction.task), [])
         if correction.slots is not None:
             self._standing.append(correction)

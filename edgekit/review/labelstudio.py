@@ -18,9 +18,20 @@ from edgekit.core.files import write_json, write_text
 from edgekit.core.label import SLOTS, TASKS
 from edgekit.dataset import Sample
 from edgekit.review.queue import Review
-from edgekit.review.tools import Back, copy_images, new_folder, not_ours, read_bounded, slots_now, words_of
+from edgekit.review.tools import (
+    Back,
+    as_exported,
+    copy_images,
+    exported,
+    new_folder,
+    not_ours,
+    read_bounded,
+    slots_now,
+    words_of,
+)
 
 IMAGE = "picture"
+EXPORTED = "edgekit_exported"  # in a task's data, which Label Studio hands back as it came
 
 
 def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
@@ -40,6 +51,7 @@ def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
         data = {
             "image": f"/data/local-files/?d={quote('images/' + names[row.id])}", "edgekit_id": row.id,
             "asked": "; ".join(asked.get(row.id, ["nothing is asked of this frame"])),
+            EXPORTED: as_exported(slots),
         }  # fmt: skip
         score = min((mark.confidence for mark in row.tasks.values()), default=1.0)
         prediction = {"model_version": row.teacher or "edgekit", "score": score, "result": result}
@@ -89,4 +101,5 @@ def _back(task: dict[str, Any]) -> Back | None:
         for part in newest["result"]
         if part.get("type") == "choices" and part["value"].get("choices")
     }
-    return Back(str(task["data"]["edgekit_id"]), words_of(fields), seen=True)
+    went_out = exported(task["data"].get(EXPORTED))
+    return Back(str(task["data"]["edgekit_id"]), words_of(fields), seen=True, exported=went_out)

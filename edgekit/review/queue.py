@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import UserError
+from edgekit.core.files import sha256_file
 from edgekit.core.label import TASKS
 from edgekit.core.run import open_input
 from edgekit.dataset import Dataset, Sample, open_dataset
 from edgekit.dataset.queue import Entry, around, in_order, read_queue
 from edgekit.dataset.sample import SPLITS
 from edgekit.dataset.score import state
-from edgekit.review.human import NAME, Answers
+from edgekit.review.human import NAME, Answers, Correction
 
 
 class Review:
     """A Dataset opened for review. rows: by id, of all splits; entries: the questions, the most pressing first.
 
+    An answer is about a picture, and says all slots of its task: it counts as long as its row's image is byte
+    for byte the one that was looked at, whatever label a Dataset made anew gives the row. An answer about
+    another picture, or one that does not tell which, is set aside (``answers.set_aside``): a Dataset made anew
+    at the same place may give an old id to another frame. old_answers: those count too, by id alone.
+
     Raises UserError for what is no Dataset, and for a queue that asks about rows that it does not hold.
     """
 
-    def __init__(self, what: str):
+    def __init__(self, what: str, old_answers: bool = False):
         given = open_input(what)
         self.what, self.digest = what, given.digest
         self.data: Dataset = open_dataset(given.out)
@@ -37,7 +43,39 @@ class Review:
                 f"{len(lost)} of {len(self.entries)} entries, {lost[0]} the first",
                 "run mine again, or copy the Dataset with its review.jsonl again",
             )
-        self.answers = Answers(place_of_answers(what, self.data.root))
+        self._pictures: dict[str, str] = {}
+        self.answers = Answers(
+            place_of_answers(what, self.data.root), None if old_answers else self.seen_here
+        )
+
+    def answer(self, corrections: Iterable[Correction]) -> None:
+        """Appends the answers, with the digests of this Dataset and of the pictures that they are about.
+
+        Raises ValueError for slots that no label can say, UserError for an image that cannot be read.
+        """
+        self.answers.add([c._replace(dataset=self.digest, image=self.picture(c.id)) for c in corrections])
+
+    def picture(self, id: str) -> str:
+        """sha256 of the row's image. Raises UserError where it cannot be read."""
+        if id not in self._pictures:
+            try:
+                self._pictures[id] = sha256_file(self.data.image_path(self.rows[id]))
+            except OSError as error:
+                raise UserError(
+                    f"row {id}: its image cannot be read",
+                    error.strerror or str(error),
+                    "copy the Dataset again",
+                ) from None
+        return self._pictures[id]
+
+    def seen_here(self, told: Correction) -> bool:
+        """Whether the answer is about the picture that its row has now."""
+        if told.id not in self.rows:
+            return True  # --apply names the rows that are not there
+        try:
+            return told.image == self.picture(told.id)
+        except UserError:
+            return False
 
     def slots(self, entry_id: str, task: str) -> dict[str, str]:
         """What the row says of a task now: the person's answer where there is one, else the label."""

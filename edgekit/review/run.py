@@ -17,7 +17,8 @@ def review(config: ReviewConfig) -> Path:
 
     Without --apply, --export or --import the page is served until Ctrl-C. Raises UserError.
     """
-    opened = Review(config.what)
+    opened = Review(config.what, config.old_answers)
+    tell_of_others(opened)
     if opened.made_here:
         say(f"{config.what} has no review.jsonl: its {len(opened.entries)} tasks marked review are asked")
     if config.apply:
@@ -26,26 +27,46 @@ def review(config: ReviewConfig) -> Path:
         return write_export(opened, config)
     opened.answers.path.parent.mkdir(parents=True, exist_ok=True)
     with alone(opened.answers.path.parent):  # one writer to human.jsonl
-        opened = Review(config.what)  # as it is now that nobody else writes
+        opened = Review(config.what, config.old_answers)  # as it is now that nobody else writes
         if config.take:
             return take_in(opened, config)
         serve(opened, config)
     return opened.answers.path
 
 
+def tell_of_others(opened: Review) -> None:
+    """Says which answers were given on another making of the Dataset, and whether they count."""
+    aside = len(opened.answers.set_aside)
+    given = [c for c in opened.answers.given() if c.id in opened.rows]
+    here = [c for c in given if opened.seen_here(c)]
+    moved, before = len(given) - len(here), sum(c.dataset != opened.digest for c in here)
+    if aside:
+        say(f"note: {aside} answers are about other pictures than this Dataset's, or do not tell about which: "
+            "they do not count (--old-answers takes them by row id)")  # fmt: skip
+    if moved:
+        say(f"note: {moved} answers about other pictures, or untold ones, count by row id: --old-answers")
+    if before:
+        say(f"note: {before} answers were given on another making of this Dataset; "
+            "their pictures are the same, and they count")  # fmt: skip
+
+
 def write_applied(opened: Review, config: ReviewConfig) -> Path:
     from edgekit.review.apply import apply
 
-    given = opened.answers.given()
+    given, aside = opened.answers.given(), opened.answers.set_aside
     if not given:
         raise UserError(
             f"edgekit review {config.what} --apply: there is nothing to apply",
-            f"{opened.answers.path} holds no answer",
-            "answer some questions first: the same command without --apply",
+            f"{opened.answers.path} holds no answer"
+            + (f" about these pictures, and {len(aside)} about others" if aside else ""),
+            "answer some questions first: the same command without --apply"
+            + ("; or take those by row id: --old-answers" if aside else ""),
         )
     parents, answers = [{"digest": opened.digest}], sha256_json([list(c) for c in given])
     done = apply(opened.data, given, config.out, parents=parents, answers_sha256=answers)
-    say(f"{done.answered} answers in {done.rows} rows: {done.changed} changed a label")
+    say(
+        f"{done.answered} answers in {done.rows} rows: {done.changed} changed a label, {done.dropped} dropped a task"
+    )
     if done.unknown:
         say(f"note: {len(done.unknown)} answered rows are not in this Dataset ({done.unknown[0]} the first)")
     beside = [
@@ -78,9 +99,12 @@ def take_in(opened: Review, config: ReviewConfig) -> Path:
     from edgekit.review.tools import corrections_of, tool
 
     read = tool(config.take).read(config.file, opened)
-    corrections = corrections_of(opened, read, by=f"{config.by} ({config.take})")
-    opened.answers.add(corrections)
+    corrections, stood = corrections_of(opened, read, by=f"{config.by} ({config.take})")
+    opened.answer(corrections)
     say(f"{len(corrections)} answers of {len(read)} rows taken from {config.file}")
+    if stood:
+        say(f"note: {len(stood)} tasks were accepted there as they were exported, and a person has answered them "
+            f"otherwise: that answer stands ({stood[0][0]}, {stood[0][1]} the first)")  # fmt: skip
     return opened.answers.path
 
 

@@ -138,9 +138,11 @@ def make_app(review: Review, by: str, token: str | None = None) -> FastAPI:
             correction = Correction(key, task, given["slots"], by, now())
             if correction.slots is None:
                 raise ValueError("no slots; /undo withdraws an answer")
-            await run_in_threadpool(review.answers.add, [correction])
+            await run_in_threadpool(review.answer, [correction])
         except KeyError as error:
             raise Refused(422, f"the answer lacks {error}") from None
+        except UserError:
+            raise Refused(422, "its image cannot be read: there is nothing to answer about") from None
         except ValueError as error:
             raise Refused(422, str(error)) from None
         return JSONResponse(review.progress())

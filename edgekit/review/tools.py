@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -20,11 +21,20 @@ MOST_BYTES = 512_000_000  # of a file that is taken in
 
 
 class Back(NamedTuple):
-    """A row as it came back. slots: those that the file tells; seen: a person marked it as looked at."""
+    """A row as it came back. slots: those that the file tells; seen: a person marked it as looked at;
+    exported: the slots as they went out, those that the file still tells."""
 
     id: str
     slots: dict[str, str]
     seen: bool
+    exported: dict[str, str]
+
+
+class Taken(NamedTuple):
+    """stood: (row, task) that was accepted as exported, and that a person has answered otherwise elsewhere."""
+
+    corrections: list[Correction]
+    stood: list[tuple[str, str]]
 
 
 def tool(name: str) -> ModuleType:
@@ -81,14 +91,18 @@ def not_ours(path: Path, why: str) -> UserError:
     return UserError(f"edgekit review: {path} cannot be taken in", why, "export it from the tool again")
 
 
-def corrections_of(review: Review, back: Iterable[Back], by: str) -> list[Correction]:
-    """A task is answered where its slots came back other than they stand, or where a person marked the row as
-    seen and the queue asks about that task. A slot that the file leaves out stays as it stands.
+def corrections_of(review: Review, back: Iterable[Back], by: str) -> Taken:
+    """A task is answered where its slots came back other than they went out, or where a person marked the row
+    as seen, the queue asks about that task, and nobody has answered it. A slot that the file leaves out stays as
+    it went out.
 
-    Raises UserError for words that no label can say, with the row.
+    What came back as it went out says nothing against an answer that a person gave elsewhere: that stands.
+    Where the file does not tell what went out, the row's own label is taken for it. A file that is taken in
+    twice is taken in once, also where another answer was given between. Raises UserError for words that no
+    label can say, with the row.
     """
     asked = {(entry.id, entry.task) for entry in review.entries}
-    out, t = [], now()
+    out, stood, t = [], [], now()
     for row in back:
         if row.id not in review.rows:
             raise UserError(
@@ -97,12 +111,20 @@ def corrections_of(review: Review, back: Iterable[Back], by: str) -> list[Correc
                 "check both",
             )
         for task, names in TASKS.items():
-            before = review.slots(row.id, task)
+            label = review.rows[row.id].label
+            before = {slot: row.exported.get(slot, getattr(label, slot)) for slot in names}
             after = before | {slot: row.slots[slot] for slot in names if slot in row.slots}
-            settled = (
-                review.answers.newest(row.id, task) is not None and after == before
-            )  # taken in twice is taken in once
-            if settled or (after == before and not (row.seen and (row.id, task) in asked)):
+            given = review.answers.all_of(row.id, task)
+            if after == before:
+                if not row.seen or (row.id, task) not in asked:
+                    continue
+                if given:
+                    if given[-1].slots != after:
+                        stood.append((row.id, task))
+                    continue
+            # An answer of before counts again only where the export already showed the one that followed it.
+            newer = before != review.slots(row.id, task)
+            if given and after in [c.slots for c in (given if newer else given[-1:])]:
                 continue
             try:
                 out.append(Correction(row.id, task, check_slots(task, after), by, t))
@@ -111,7 +133,23 @@ def corrections_of(review: Review, back: Iterable[Back], by: str) -> list[Correc
                     f"edgekit review: row {row.id}, {task}: not a label", str(error),
                     "mend it in the tool, export again, and import once more: nothing was taken in",
                 ) from None  # fmt: skip
-    return out
+    return Taken(out, stood)
+
+
+def as_exported(slots: Mapping[str, str]) -> str:
+    """The slots as they go out, in one hidden text that the tool carries through unchanged."""
+    return json.dumps(slots, separators=(",", ":"))
+
+
+def exported(text: object) -> dict[str, str]:
+    """What ``as_exported`` wrote; nothing where the tool left it out. Raises ValueError where it was edited."""
+    try:
+        slots = json.loads(str(text)) if text else {}
+        if isinstance(slots, dict) and all(value in SLOTS.get(slot, ()) for slot, value in slots.items()):
+            return slots
+    except (ValueError, RecursionError):
+        pass
+    raise ValueError(f"what it says of the slots as they were exported was edited: {str(text)[:60]!r}")
 
 
 def words_of(slots: dict[str, object]) -> dict[str, str]:

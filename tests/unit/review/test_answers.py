@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -148,7 +149,7 @@ def test_a_persons_word_wins_and_the_rest_stays(dataset, tmp_path):
     data = open_dataset(dataset)
     kept = Correction("d/000006", "speed", {"recommended_speed_kmh": "0"}, "ann", 3.0)
     done = apply(data, [GREEN, ZEBRA, kept], tmp_path / "new", parents=[{"digest": "x"}])
-    assert done == (12, 3, 2, [])
+    assert done == (12, 3, 2, 0, [])
     before, after = ({r.id: r for r in d.rows("train")} for d in (data, open_dataset(tmp_path / "new")))
     row = after["d/000005"]
     assert row.label.light == "green" and parse_answer(row.messages[1]["content"]) == row.label
@@ -181,6 +182,54 @@ def test_applying_twice_is_the_same(dataset, tmp_path):
     assert digest_tree(tmp_path / "once") == digest_tree(tmp_path / "twice")
     apply(open_dataset(dataset), given, tmp_path / "once", parents=["p"])  # the same work in the same place
     assert digest_tree(tmp_path / "once") == digest_tree(tmp_path / "twice")
+
+
+def test_what_a_person_could_not_tell_either_is_dropped(dataset, tmp_path):
+    nothing = [Correction("d/000005", t, dict.fromkeys(TASKS[t], "unknown"), "ann", 1.0) for t in TASKS]
+    half = Correction("d/000006", "crossroad", {"crossroad": "unknown", "zebra": "no"}, "ann", 2.0)
+    done = apply(open_dataset(dataset), [*nothing, half], tmp_path / "once", parents=["p"])
+    assert (done.answered, done.changed, done.dropped) == (5, 5, 4)
+    rows = {row.id: row for row in open_dataset(tmp_path / "once").rows("train")}
+    marks = rows["d/000005"].tasks.values()
+    assert {(m.source, m.status) for m in marks} == {("human", "dropped")}
+    assert rows["d/000006"].tasks["crossroad"].status == "changed"
+    done = apply(open_dataset(tmp_path / "once"), [*nothing, half], tmp_path / "twice", parents=["p"])
+    assert digest_tree(tmp_path / "once") == digest_tree(tmp_path / "twice")
+    assert (done.changed, done.dropped) == (0, 4)
+
+
+ROOT = Path(__file__).parents[3]
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgekit.dataset import DatasetWriter, open_dataset
+from edgekit.review.apply import apply
+from tests.unit.review.test_answers import GREEN
+add = DatasetWriter.add
+def die(writer, split, row):
+    add(writer, split, row)
+    if row.id.endswith("7"):
+        os.kill(os.getpid(), signal.SIGKILL)
+DatasetWriter.add = die
+apply(open_dataset(sys.argv[1]), [GREEN], Path(sys.argv[2]), parents=["p"])
+"""
+
+
+def test_an_apply_that_was_killed_is_begun_anew(dataset, tmp_path):
+    data, out = open_dataset(dataset), tmp_path / "new"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(dataset), str(out)], capture_output=True, cwd=ROOT
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list(out.rglob("*.jpg"))) == 8 and not (out / "info.json").exists()
+    (out / "images/stray.jpg").write_bytes(b"of another Dataset, say")
+    apply(data, [GREEN, ZEBRA], out, parents=["p"])  # a person answered more since
+    apply(data, [GREEN, ZEBRA], tmp_path / "whole", parents=["p"])
+    assert digest_tree(out) == digest_tree(tmp_path / "whole")
+    assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in (tmp_path / "whole").iterdir())
+    assert not (out / ".applying").exists() and not (out / "images/stray.jpg").exists()
+    with pytest.raises(UserError, match="holds something"):  # whole now: other work does not write over it
+        apply(data, [GREEN], out, parents=["q"])
 
 
 def test_a_changed_mind_is_another_step(dataset, tmp_path):
@@ -231,6 +280,7 @@ def test_the_words_of_the_command(monkeypatch, tmp_path):
     monkeypatch.delenv("EDGEKIT_TOKEN", raising=False)
     assert (words("run").port, words("run").host, words("run").token) == (8765, "127.0.0.1", None)
     assert words("run", "--apply", "--out", "new").out.name == "new"
+    assert words("run", "--old-answers").old_answers and not words("run").old_answers
     monkeypatch.setenv("EDGEKIT_TOKEN", "abc")
     assert words("run").token == "abc" and words("run", "--token", "x").token == "x"
     for typed, why in (
@@ -247,7 +297,7 @@ def test_the_words_of_the_command(monkeypatch, tmp_path):
 def test_apply_as_a_command_names_its_parents_and_what_is_left_behind(dataset, tmp_path, capsys):
     with pytest.raises(UserError, match="nothing to apply"):
         review(ReviewConfig(what=str(dataset), apply=True, out=tmp_path / "new"))
-    Answers(place_of_answers(str(dataset), dataset)).add([GREEN])
+    Review(str(dataset)).answer([GREEN])
     assert review(ReviewConfig(what=str(dataset), apply=True, out=tmp_path / "new")) == tmp_path / "new"
     info = open_dataset(tmp_path / "new").info
     assert (

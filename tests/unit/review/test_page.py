@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from edgekit.core.errors import UserError
-from edgekit.core.files import read_jsonl
+from edgekit.core.files import read_jsonl, sha256_file
 from edgekit.review.human import Answers
 from edgekit.review.queue import Review
 from edgekit.review.server import BODY_BYTES, make_app, server_of, take_port
@@ -108,6 +108,19 @@ def test_a_row_whose_image_leads_out_shows_none(dataset):
         for small in (0, 1):
             answer = httpx.get(served.url + "/image", params={"id": "d/000005", "small": small})
             assert answer.status_code == 404 and "elsewhere" not in answer.text
+
+
+def test_an_answer_names_its_picture_and_none_is_taken_without(served, dataset):
+    body = {"id": "d/000005", "task": "light", "slots": LIGHT}
+    assert post(served, "/answer", body).status_code == 200
+    (line,) = served.lines()
+    assert line["image"] == sha256_file(dataset / "images/d/000005.jpg")
+    assert line["dataset"] == served.review.digest
+    (dataset / "images/d/000006.jpg").unlink()
+    slots = {"recommended_speed_kmh": "5"}
+    refused = post(served, "/answer", {"id": "d/000006", "task": "speed", "slots": slots})
+    assert refused.status_code == 422 and "image" in refused.json()["error"]
+    assert len(served.lines()) == 1
 
 
 def test_an_answer_is_on_the_disk_at_once_and_undo_is_a_line(served, dataset):

@@ -10,8 +10,8 @@ import pytest
 from edgekit.core.errors import UserError
 from edgekit.core.label import SLOTS, TASKS
 from edgekit.review import ReviewConfig, review
-from edgekit.review.human import Answers
-from edgekit.review.queue import place_of_answers
+from edgekit.review.human import Answers, Correction
+from edgekit.review.queue import Review, place_of_answers
 from tests.unit.review.test_page import LIGHT
 
 
@@ -181,6 +181,113 @@ def test_what_was_answered_before_goes_out_as_answered(dataset, tmp_path):
     back_from(dataset, "fiftyone", folder)
     again = json.loads((out_to(dataset, "fiftyone", tmp_path / "second") / "samples.json").read_text())
     assert again["samples"][0]["light"]["label"] == "green"
+
+
+GREEN, YELLOW = (LIGHT | {"light": light} for light in ("green", "yellow"))
+
+
+class Sheet:
+    """An export of one of the tools as a person there finds it, whatever its form: change, submit, bring back."""
+
+    def __init__(self, dataset, tool, folder):
+        self.dataset, self.tool, self.file = dataset, tool, folder / "back"
+        out_to(dataset, tool, folder)
+        if tool == "cvat":
+            self.root = ET.parse(folder / "annotations.xml").getroot()
+        elif tool == "labelstudio":
+            self.tasks = json.loads((folder / "tasks.json").read_text())
+            self.said = {}
+        else:
+            self.samples = json.loads((folder / "samples.json").read_text())["samples"]
+
+    def light(self, value):
+        if self.tool == "cvat":
+            cvat_set(self.root, "d/000005.jpg", "light", value)
+        elif self.tool == "labelstudio":
+            self.said["light"] = value
+        else:
+            self.samples[0]["light"]["label"] = value
+
+    def forget(self):
+        """As a tool that drops what it does not know, or an export of an earlier edgekit."""
+        if self.tool == "cvat":
+            for tag in self.root.iter("tag"):
+                tag.remove(tag.find("attribute[@name='exported']"))
+        for fields in [t["data"] for t in getattr(self, "tasks", [])] + getattr(self, "samples", []):
+            del fields["edgekit_exported"]
+
+    def back(self):
+        if self.tool == "cvat":
+            ET.ElementTree(self.root).write(self.file)
+        elif self.tool == "labelstudio":
+            self.file.write_text(json.dumps([annotated(self.tasks[0], **self.said)]))
+        else:
+            self.file.write_text(json.dumps({"samples": self.samples}))
+        return back_from(self.dataset, self.tool, self.file).get(("d/000005", "light"))
+
+
+def on_the_page(dataset, slots):
+    Review(str(dataset)).answer([Correction("d/000005", "light", slots, "anna", 1.0)])
+
+
+TOOLS = pytest.mark.parametrize("tool", ["cvat", "labelstudio", "fiftyone"])
+FORGETS = pytest.mark.parametrize("forgets", [False, True])
+
+
+@TOOLS
+@FORGETS
+def test_what_came_back_as_it_went_out_leaves_a_persons_answer(dataset, tmp_path, tool, forgets, capsys):
+    sheet = Sheet(dataset, tool, tmp_path / "out")  # red
+    if forgets:
+        sheet.forget()
+    on_the_page(dataset, GREEN)
+    assert sheet.back() == GREEN
+    told = "1 tasks were accepted there" in capsys.readouterr().err
+    assert told == (tool == "labelstudio")  # there a person submitted it: two do not agree, and that is told
+
+
+@TOOLS
+def test_an_answer_that_went_out_and_was_given_anew_since_stands(dataset, tmp_path, tool):
+    on_the_page(dataset, GREEN)
+    sheet = Sheet(dataset, tool, tmp_path / "out")
+    on_the_page(dataset, YELLOW)
+    assert sheet.back() == YELLOW
+
+
+@TOOLS
+def test_a_person_may_go_back_to_what_the_machine_said(dataset, tmp_path, tool):
+    on_the_page(dataset, GREEN)
+    sheet = Sheet(dataset, tool, tmp_path / "out")
+    sheet.light("red")
+    assert sheet.back() == LIGHT
+
+
+@TOOLS
+def test_what_was_changed_there_is_the_newest_word_once(dataset, tmp_path, tool):
+    sheet = Sheet(dataset, tool, tmp_path / "first")
+    on_the_page(dataset, LIGHT | {"light": "off"})
+    sheet.light("green")
+    assert sheet.back() == GREEN
+    on_the_page(dataset, YELLOW)
+    assert sheet.back() == YELLOW  # the same file once more
+    fresh = Sheet(dataset, tool, tmp_path / "second")  # shows yellow
+    fresh.light("green")
+    assert fresh.back() == GREEN
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", '{"light": "blue"}', '{"colour": "red"}', "[" * 9000])
+def test_what_went_out_may_not_be_edited(dataset, tmp_path, text):
+    for tool in ("cvat", "labelstudio", "fiftyone"):
+        sheet = Sheet(dataset, tool, tmp_path / tool)
+        if tool == "cvat":
+            sheet.root.find("image/tag/attribute[@name='exported']").text = text
+        elif tool == "labelstudio":
+            sheet.tasks[0]["data"]["edgekit_exported"] = text
+        else:
+            sheet.samples[0]["edgekit_exported"] = text
+        with pytest.raises(UserError) as told:
+            sheet.back()
+        assert "was edited" in told.value.why
 
 
 def test_all_rows_go_out_where_all_are_asked_for(dataset, tmp_path):
