@@ -14,6 +14,7 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from itertools import count
 from pathlib import Path
@@ -40,20 +41,63 @@ SCHEMA = "edgekit/run/1"
 _NOT_DIGESTED = {"timing.json", "summary.txt"}
 _MEDIA = {".mp4", ".webm", ".html", ".svg"}
 _DATA = {"video.mp4"}
+# What edgekit.drives may read beside a video that is named by itself: telemetry where no other film stands
+# in the folder (it would not be known whose it is), and what marks the parts of one recording.
+BESIDE = ("telemetry.csv", "telemetry.parquet", "telemetry.mcap", "metadata.yaml")
+FILMS = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".hevc", ".mcap"})
 _BEGINNING = ("identity", "recipe.yaml", "log.jsonl", "lock")  # what a run holds before its station writes
 
 
 def digest_tree(folder: Path, foreign: bool = False) -> str:
     """sha256 over sorted (path, sha256) of the files below ``folder``, but for timing, media, reports.
 
+    What a link leads to counts as if it stood there, as it does for whoever reads the folder; one that leads
+    back to a folder which it lies in is not followed.
+
     foreign: a folder that edgekit did not write: its videos are the data, so media count.
     """
     rows = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_files(folder)):
         medium = path.suffix in _MEDIA and path.name not in _DATA and not foreign
-        if not medium and path.name not in _NOT_DIGESTED and path.is_file() and not path.name.startswith("."):
+        if not medium and path.name not in _NOT_DIGESTED and not path.name.startswith("."):
             rows.append((path.relative_to(folder).as_posix(), sha256_file(path)))
     return sha256_json(rows)
+
+
+def _files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """The files below ``folder``, through linked folders too. above: the folders that it lies in."""
+    try:
+        told, entries = folder.stat(), list(folder.iterdir())
+    except (FileNotFoundError, PermissionError):
+        return
+    here = (told.st_dev, told.st_ino)
+    if here in above:
+        return
+    for path in entries:
+        if path.is_dir():
+            yield from _files(path, (*above, here))
+        elif path.is_file():
+            yield path
+
+
+def films_in(folder: Path) -> list[Path]:
+    """The videos and MCAP files of a folder, but for telemetry.mcap and hidden ones (macOS's ``._a.mp4``)."""
+    return [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in FILMS
+        and path.name not in BESIDE
+        and not path.name.startswith(".")
+        and path.is_file()
+    ]
+
+
+def _digest_film(film: Path) -> str:
+    """sha256 of a single video, and of what is read beside it."""
+    alone = set(films_in(film.parent)) <= {film}
+    beside = [film.with_name(name) for name in BESIDE if alone or not name.startswith("telemetry.")]
+    there = [film, *(path for path in beside if path.is_file() and path != film)]
+    return sha256_json([sha256_file(path) for path in there]) if len(there) > 1 else sha256_file(film)
 
 
 class Input:
@@ -78,9 +122,7 @@ def open_input(path: str | Path) -> Input:
         return _from_hub(text.removeprefix("hub:"))
     folder = find_input(text)
     if folder.is_file():  # a single video, say, with its telemetry beside it
-        beside = [p for p in (folder, folder.with_name("telemetry.csv")) if p.is_file()]
-        digest = sha256_file(folder) if len(beside) == 1 else sha256_json([sha256_file(p) for p in beside])
-        return Input(folder, folder, digest, None)
+        return Input(folder, folder, _digest_film(folder), None)
     manifest = folder / "manifest.json"
     if manifest.is_file():
         return Input(folder, folder / "out", read_json(manifest)["digest"], sha256_file(manifest))

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgekit.core.errors import UserError
+from edgekit.core.run import BESIDE, FILMS, films_in
 
-VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".hevc"}
 BAGS = {".mcap"}
+VIDEOS = FILMS - BAGS
 IMAGES = {".jpg", ".jpeg", ".png"}
 FOREIGN_FPS = 10.0  # of a folder of frames that says nothing; mine notes that it was taken
-TELEMETRY = ("telemetry.csv", "telemetry.parquet", "telemetry.mcap")
+TELEMETRY = tuple(name for name in BESIDE if name.startswith("telemetry."))
+# What a recorder calls each of its films: no drive is told from another by it.
+PLAIN = {"video", "camera", "front", "dashcam", "recording", "movie", "fcamera", "qcamera"}
 
 
 def images_of(folder: Path) -> list[Path]:
-    return _of_kind(folder, IMAGES)
+    """Its images, but for hidden ones (macOS's ``._1.jpg``)."""
+    return _counted_up(
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in IMAGES and not p.name.startswith(".") and p.is_file()
+    )
 
 
 def films_of(folder: Path) -> list[Path]:
     """Videos and MCAP files with a camera in them; telemetry.mcap is told apart by its name."""
-    return [path for path in _of_kind(folder, VIDEOS | BAGS) if path.name not in TELEMETRY]
+    return _counted_up(films_in(folder))
 
 
 def pictures_of(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -64,13 +73,19 @@ def name_of(path: Path) -> str:
     return clean(path.resolve().stem)
 
 
+def name_of_film(film: Path, alone: bool) -> str:
+    """A film's drive is called after the film; one that stands alone in its folder under a name of ``PLAIN``
+    (trip_a/video.mp4, trip_b/video.mp4) after the folder."""
+    plain = alone and film.stem.lower() in PLAIN
+    return clean(film.parent.resolve().name) if plain else name_of(film)
+
+
 def clean(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "drive"
 
 
-def _of_kind(folder: Path, endings: set[str]) -> list[Path]:
+def _counted_up(found: Iterable[Path]) -> list[Path]:
     """In the order in which people count: frame2 before frame10."""
-    found = [p for p in folder.iterdir() if p.suffix.lower() in endings and p.is_file()]
     return sorted(found, key=lambda p: (_counted(p.name), p.name))
 
 

@@ -23,6 +23,7 @@ from edgekit.drives.find import (
     films_of,
     images_of,
     name_of,
+    name_of_film,
     pictures_of,
     telemetry_of,
 )
@@ -276,7 +277,7 @@ def _film(root: Path, film: Path, reading: Reading) -> Drive:
     alone = root.is_dir() or films_of(folder) == [film]
     bag = film.suffix.lower() in BAGS
     drive = Drive(
-        root, _info(name_of(film), film, footage, scene), lambda: footage,
+        root, _info(name_of_film(film, alone), film, footage, scene), lambda: footage,
         lambda: record or (_beside(folder, reading) if alone else None),
         video=None if bag else film, foreign=True, reading=reading,
     )  # fmt: skip

@@ -71,7 +71,8 @@ def _too_long(path: Path) -> UserError:
 
 
 def _csv(path: Path, columns: Sequence[str], needed: Sequence[str]) -> dict[str, np.ndarray]:
-    with open(path, newline="", encoding="utf-8") as file:
+    """UTF-8, with or without the byte-order mark that spreadsheets write."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         names = _named(path, reader.fieldnames or [], columns, needed)
         flat = array("d")

@@ -41,12 +41,11 @@ class Record:
     def at(self, times_s: np.ndarray, reading: Reading | None = None) -> Telemetry:
         """Each quantity at ``times_s``, in the record's own clock, as ``align`` does."""
         reading, times = reading or Reading(), np.asarray(times_s, dtype=np.float64)
-        columns, filled = [], np.zeros(len(times), bool)
+        columns, filled = [], {}
         for name in MEASURED:
             series = self.series.get(name, _NONE)
-            values, gap = align(*series, times, reading.tolerance_s, reading.gap_s)
+            values, filled[name] = align(*series, times, reading.tolerance_s, reading.gap_s)
             columns.append(values)
-            filled |= gap
         return Telemetry(times, *columns, filled)
 
 
@@ -58,18 +57,25 @@ class Telemetry:
     """Float64 arrays of one length (n,): ``t_s`` strictly rising, speed in m/s, yaw rate in rad/s with
     left positive, acceleration ahead in m/s². NaN where nothing was measured near enough.
 
-    interpolated: bool (n,), True where a value lies in a gap of the record and was filled in.
+    filled: quantity (of ``MEASURED``) -> bool (n,), True where its value lies in a gap of the record and
+    was filled in; no key where none was.
     """
 
     t_s: np.ndarray
     speed_mps: np.ndarray
     yaw_rate_rps: np.ndarray
     accel_mps2: np.ndarray
-    interpolated: np.ndarray = None  # type: ignore[assignment]
+    filled: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.interpolated is None:
-            object.__setattr__(self, "interpolated", np.zeros(len(self.t_s), bool))
+    @property
+    def interpolated(self) -> np.ndarray:
+        """bool (n,), True where any of the quantities was filled in."""
+        return np.any([np.zeros(len(self.t_s), bool), *self.filled.values()], axis=0)
+
+    def measured(self, name: str) -> np.ndarray:
+        """The values (n,) of a quantity, NaN where they were filled in, too."""
+        values = getattr(self, name)
+        return np.where(self.filled[name], np.nan, values) if name in self.filled else values
 
     def at(self, times_s: np.ndarray, reading: Reading | None = None) -> Telemetry:
         """These rows at other times of the same clock, as ``align`` does."""

@@ -104,8 +104,7 @@ class Story:
             """None where nothing was measured: what was filled into a gap convicts no label."""
             if known is None:
                 return [None] * len(self.numbers)
-            values = np.where(known.interpolated, np.nan, getattr(known, name))
-            return [float(v) if np.isfinite(v) else None for v in values[self.numbers]]
+            return [float(v) if np.isfinite(v) else None for v in known.measured(name)[self.numbers]]
 
         before = self.labels
         speeds, accels, yaws = map(column, ("speed_mps", "accel_mps2", "yaw_rate_rps"))

@@ -57,7 +57,8 @@ class OnnxExpert:
     """edgekit.mine.experts.config.Expert over onnxruntime, one image at a time on the CPU.
 
     Raises UserError for a file that cannot be opened, that takes another input, whose outputs are not those of its
-    head, or that has other classes than the recipe names; the shapes are tried with one grey picture.
+    head or hold scores that are no numbers, or that has other classes than the recipe names; the shapes are tried
+    with one grey picture.
     """
 
     def __init__(self, config: ExpertConfig):
@@ -101,7 +102,7 @@ class OnnxExpert:
             raise UserError(
                 f"expert {self.name}: {self.file.name} does not fit head: {config.head}",
                 str(error),
-                "set head and columns to what the file has, or name another file",
+                "set head, columns and activation to what the file has, export it again in float32, or name another",
             ) from None
 
     def _open(self):

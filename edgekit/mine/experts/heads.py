@@ -8,7 +8,8 @@ detr: logits (1, Q, C + 1), the last column "no object", and boxes (1, Q, 4): ce
       (with activation sigmoid, as RT-DETR: (1, Q, C), no such column).
 
 A decoder gives (scores (n, C) float in 0..1, boxes (n, 4) x0 y0 x1 y1 in shares of the input). Which output is which
-is told by its shape; what does not fit raises ValueError with the shapes, as do scores outside 0..1.
+is told by its shape; what does not fit raises ValueError with the shapes, as do scores outside 0..1 and
+scores that are NaN or infinite.
 """
 
 from __future__ import annotations
@@ -49,9 +50,12 @@ def decode(
             boxes = boxes[:, [1, 0, 3, 2]]
     if columns is not None and scores.shape[1] != columns:
         raise ValueError(f"scores of {scores.shape[1]} classes, not {columns}; {told(outputs)}")
-    if scores.size and (np.nanmin(scores) < -1e-3 or np.nanmax(scores) > 1 + 1e-3):
+    wrong = int((~np.isfinite(scores)).sum())
+    if wrong:  # none of them reaches a threshold: it would look as if nothing were there
+        raise ValueError(f"{wrong} of {scores.size} scores are NaN or infinite; {told(outputs)}")
+    if scores.size and (scores.min() < -1e-3 or scores.max() > 1 + 1e-3):
         raise ValueError(
-            f"scores from {np.nanmin(scores):.3g} to {np.nanmax(scores):.3g} are no probabilities: "
+            f"scores from {scores.min():.3g} to {scores.max():.3g} are no probabilities: "
             f"with activation {activation!r} they stay so"
         )
     return scores, boxes
@@ -60,7 +64,7 @@ def decode(
 def strongest(scores: np.ndarray, boxes: np.ndarray, wanted: Sequence[int], score: float, most: int) -> Found:
     """The boxes whose score in one of the columns ``wanted`` reaches ``score``, the ``most`` best of them.
 
-    A box that reaches it in two columns is there twice. What is not finite, or has no area, is left out.
+    A box that reaches it in two columns is there twice. One that is not finite, or has no area, is left out.
     """
     wanted = np.asarray(wanted, dtype=int)
     whole = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -71,12 +75,15 @@ def strongest(scores: np.ndarray, boxes: np.ndarray, wanted: Sequence[int], scor
 
 
 def suppressed(boxes: np.ndarray, groups: np.ndarray, iou: float) -> np.ndarray:
-    """Non-maximum suppression within each group: the places (k,) that stay, of boxes (n, 4) given best first."""
-    overlaps = (ious(boxes, boxes) > iou) & (groups[:, None] == groups[None])
+    """Non-maximum suppression within each group: the places (k,) that stay, of boxes (n, 4) given best first.
+
+    One box is compared with those after it at a time: the memory is that of n boxes.
+    """
     stays = np.ones(len(boxes), dtype=bool)
-    for i in range(len(boxes)):
+    for i in range(len(boxes) - 1):
         if stays[i]:
-            stays[i + 1 :] &= ~overlaps[i, i + 1 :]
+            over = ious(boxes[i : i + 1], boxes[i + 1 :])[0] > iou
+            stays[i + 1 :] &= ~(over & (groups[i + 1 :] == groups[i]))
     return np.flatnonzero(stays)
 
 

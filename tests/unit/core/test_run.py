@@ -7,9 +7,9 @@ import pytest
 
 from edgekit.core.alone import alone
 from edgekit.core.errors import UserError
-from edgekit.core.files import read_json, read_jsonl
+from edgekit.core.files import read_json, read_jsonl, sha256_file, sha256_json
 from edgekit.core.recipe import Config, load_recipe
-from edgekit.core.run import digest_tree, open_input, start
+from edgekit.core.run import BESIDE, digest_tree, open_input, start
 
 
 class ProbeConfig(Config):
@@ -244,3 +244,58 @@ def test_a_runs_folder_whose_neighbour_stays_goes_alone(tmp_path):
     (kept.out / "a").write_text("x")
     gone.withdraw()
     assert kept.path.is_dir() and not gone.path.exists()
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_whatever_is_read_beside_a_single_video_counts(tmp_path, name):
+    (tmp_path / "a.mp4").write_bytes(b"one")
+    digests = {open_input("a.mp4").digest}
+    for text in ("one", "two"):
+        (tmp_path / name).write_text(text)
+        digests.add(open_input("a.mp4").digest)
+    assert len(digests) == 3
+
+
+def test_telemetry_beside_two_videos_is_nobodys_and_a_hidden_file_is_no_video(tmp_path):
+    for name in ("a.mp4", "telemetry.csv", "._b.mp4"):
+        (tmp_path / name).write_text(name)
+    alone = open_input("a.mp4").digest
+    (tmp_path / "._b.mp4").unlink()
+    assert open_input("a.mp4").digest == alone
+    (tmp_path / "b.mp4").write_text("another")
+    assert open_input("a.mp4").digest != alone
+
+
+def test_linked_folders_are_part_of_a_digest_as_copies_are(tmp_path):
+    copied, linked, drive = (tmp_path / name for name in ("copied", "linked", "elsewhere"))
+    for folder in (copied / "drives" / "d1" / "frames", drive / "frames"):
+        folder.mkdir(parents=True)
+        (folder / "000000.jpg").write_bytes(b"picture")
+    (linked / "drives").mkdir(parents=True)
+    (linked / "drives" / "d1").symlink_to(drive)
+    before = digest_tree(linked, foreign=True)
+    assert before == digest_tree(copied, foreign=True)
+    (drive / "frames" / "000000.jpg").write_bytes(b"another")
+    assert digest_tree(linked, foreign=True) != before
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "x.txt").write_text("x")
+    before = digest_tree(tree)
+    (tree / "a" / "b" / "up").symlink_to(tree)
+    (tree / "self").symlink_to(tree / "self")
+    (tree / "gone").symlink_to(tree / "nowhere")
+    assert digest_tree(tree) == before
+
+
+def test_the_digest_of_a_tree_without_links_is_what_it_always_was(tmp_path):
+    """Manifests that were shipped hold it: sorted (path, sha256), a folder's files between its neighbours."""
+    for name in ("a.txt", "a/b.txt", "a-b/c.txt", "a/.git/config", "B/d", "ä"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    found = [p for p in sorted((tmp_path / "tree").rglob("*")) if p.is_file()]
+    rows = [(p.relative_to(tmp_path / "tree").as_posix(), sha256_file(p)) for p in found]
+    assert len(rows) == 6 and digest_tree(tmp_path / "tree") == sha256_json(rows)

@@ -70,3 +70,16 @@ def test_quantities_have_gaps_of_their_own():
     np.testing.assert_allclose(found.speed_mps, [0, 1, 3])
     np.testing.assert_allclose(found.yaw_rate_rps, [0, 0.1, nan])
     assert np.isnan(found.accel_mps2).all() and found.interpolated.tolist() == [False, True, False]
+
+
+def test_each_quantity_has_a_mask_of_its_own():
+    nan = np.nan
+    rows = Telemetry(np.arange(5.0), np.arange(5.0), np.array([0, nan, 0.2, nan, nan]), np.full(5, nan))
+    found = rows.at(np.array([0.0, 1.0, 2.0]), Reading(tolerance_s=0.4, gap_s=2.0))
+    assert (
+        found.filled["yaw_rate_rps"].tolist() == [False, True, False] and not found.filled["speed_mps"].any()
+    )
+    np.testing.assert_array_equal(found.measured("speed_mps"), [0, 1, 2])
+    np.testing.assert_array_equal(found.measured("yaw_rate_rps"), [0, nan, 0.2])
+    np.testing.assert_allclose(found.yaw_rate_rps, [0, 0.1, 0.2])
+    np.testing.assert_array_equal(rows.measured("speed_mps"), rows.speed_mps)  # as it was read

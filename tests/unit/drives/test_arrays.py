@@ -117,6 +117,23 @@ def test_arrays_that_are_none_are_refused(tmp_path):
         open_drive(folder)
 
 
+@pytest.mark.parametrize("shape", [(10**15,), (10**15, 10**15), (-1,), (351,)])
+def test_a_header_that_claims_more_than_the_file_holds_is_refused(tmp_path, shape):
+    folder = segment(tmp_path / "a")
+    with open(folder / "processed_log/CAN/speed/value.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        file.write(bytes(350 * 8))
+    with pytest.raises(UserError, match="not an array of numbers") as error:
+        open_drive(folder).speeds_mps()
+    assert "2800 bytes follow" in str(error.value) and len(str(error.value).splitlines()) == 3
+
+
+def test_an_array_of_too_many_numbers_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgekit.drives.arrays.MAX_NUMBERS", 349)
+    with pytest.raises(UserError, match="too long"):
+        open_drive(segment(tmp_path / "a")).speeds_mps()
+
+
 def test_values_that_are_no_numbers_are_left_out_and_told(tmp_path):
     folder = segment(tmp_path / "a")
     speed = 10 + np.arange(350) / 100

@@ -266,3 +266,35 @@ def test_importing_drives_loads_no_video_library():
 
     code = "import sys, edgekit.drives; sys.exit('av' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_hidden_files_are_neither_frames_nor_films(tmp_path, drive):
+    """macOS leaves ._000001.jpg beside what it copies to a foreign disk."""
+    frames = drive / "frames"
+    (frames / "._000000.jpg").write_bytes(b"no picture")
+    assert len(open_drive(drive)) == len(open_drive(frames)) == 6
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    encode_video((picture(i) for i in range(3)), folder / "one.mp4", 10)
+    (folder / "._one.mp4").write_bytes(b"no video")
+    assert [d.id for d in open_drives(folder)] == ["one"]
+
+
+def test_a_film_of_a_plain_name_is_called_after_its_folder(tmp_path):
+    for trip in ("trip_a", "trip b"):
+        (tmp_path / trip).mkdir()
+        encode_video((picture(i) for i in range(3)), tmp_path / trip / "video.mp4", 10)
+    named = [open_drives(tmp_path / trip)[0].id for trip in ("trip_a", "trip b")]
+    assert named == ["trip_a", "trip-b"]
+    film = tmp_path / "trip_a" / "video.mp4"
+    assert open_drive(film).id == "trip_a"
+    film.rename(film.with_name("monday.mp4"))
+    assert open_drive(film.parent).id == "monday"
+    encode_video((picture(i) for i in range(3)), film, 10)  # beside another
+    assert [d.id for d in open_drives(film.parent)] == ["monday", "video"]
+
+
+def test_telemetry_of_a_spreadsheet_begins_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "telemetry.csv"
+    path.write_text("t_s,speed_mps\n0,1\n0.5,2\n", encoding="utf-8-sig")
+    assert read_telemetry(path).speed_mps.tolist() == [1.0, 2.0]

@@ -275,3 +275,16 @@ def test_many_workers_change_no_byte(tmp_path):
         mine(config, run)
         runs.append(run.finish())
     assert runs[0] == runs[1]
+
+
+def test_a_gap_in_the_yaw_rate_does_not_silence_a_rule_on_speed(tmp_path, drives):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "rules.yaml").write_text(RULE)
+    here = drives / "drives" / "d1"
+    (here / "telemetry.csv").unlink()
+    yaw = [None if 10 < i < 15 else 0.0 for i in range(20)]
+    rows = {"t_s": np.arange(20) / 5, "speed_mps": np.full(20, 5.0), "yaw_rate_rps": yaw}
+    pq.write_table(pa.table(rows), here / "telemetry.parquet")
+    reading = {"tolerance_s": 0.1, "gap_s": 4}
+    run = mined(tmp_path, config_of(drives, motion={"rules": str(tmp_path / "rules.yaml")}, reading=reading))
+    assert len(read_queue(run.out)) == 10

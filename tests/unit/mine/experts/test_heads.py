@@ -1,5 +1,7 @@
 """Heads: raw outputs to boxes by hand, and suppression against a plain loop."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,6 +79,27 @@ def test_strongest_takes_wanted_columns_in_order_and_no_broken_box():
     assert found.columns.tolist() == [2, 0, 2] and found.scores.tolist() == [0.8, 0.5, 0.3]
     assert found.boxes[0].tolist() == [0, 0, 2, 2]
     assert len(strongest(scores, boxes, [0, 2], 0.3, 2).scores) == 2
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("head, shape", [("ssd", (1, 3, 2)), ("detr", (1, 3, 3)), ("yolo", (1, 6, 9))])
+def test_scores_that_are_no_numbers_are_refused(head, shape, broken):
+    scores = np.zeros(shape)
+    scores[0, -1] = broken
+    with pytest.raises(ValueError, match="scores are NaN or infinite"), np.errstate(invalid="ignore"):
+        decode(head, [scores] if head == "yolo" else [scores, np.zeros((1, 3, 4))], (64, 64))
+
+
+def test_suppression_holds_no_square_of_the_boxes():
+    boxes = np.tile([0.0, 0.0, 1.0, 1.0], (3000, 1))
+    boxes[:, [0, 2]] += 2 * np.arange(3000)[:, None]
+    tracemalloc.start()
+    try:
+        stays = suppressed(boxes, np.zeros(3000), 0.5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(stays) == 3000 and peak < 3000 * 3000  # a byte a pair
 
 
 @quick
