@@ -103,7 +103,10 @@ class Drive:
         if start_s is None:
             start_s = min((float(series.t_s[0]) for series in record.series.values()), default=0.0)
             notes.append(f"{record.source}: its first row is taken to be at the first frame")
-        notes += check(record, self._reading.plausible)
+        try:
+            notes += check(record, self._reading.plausible)
+        except UserError as error:
+            raise UserError(f"drive {self.id}: {error.what}", error.why, error.do) from None
         for quantity, series in record.series.items():
             notes += leaps(series.t_s - start_s, f"{quantity} of {record.source}")
         notes += against(self.times_s, record, start_s)
@@ -177,7 +180,7 @@ class DriveSet:
 
 def open_drives(path: str | Path, reading: Reading | None = None) -> list[Drive]:
     """All drives at ``path``: a DriveSet, one drive, a video or an MCAP file, a folder of frames, of
-    videos or of MCAP files.
+    videos or of MCAP files; or a folder that holds nothing but a folder a drive.
 
     Raises UserError where there are none, as ``open_drive`` does.
     """
@@ -186,9 +189,12 @@ def open_drives(path: str | Path, reading: Reading | None = None) -> list[Drive]
         return [open_drive(path, reading)]
     if (path / "drives").is_dir() or _holds_drives(path):
         return list(DriveSet(path, reading))
-    _, films = pictures_of(path)
+    files, films = pictures_of(path)
     if len(films) > 1:
         return [open_drive(film, reading) for film in films]
+    below = sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
+    if below and not files and not films:
+        return [drive for folder in below for drive in open_drives(folder, reading)]
     return [open_drive(path, reading)]
 
 

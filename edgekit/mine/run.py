@@ -15,7 +15,7 @@ from edgekit.dataset.queue import Entry, around, write_queue
 from edgekit.drives import Drive, open_drives
 from edgekit.engine.answerer import Answerer
 from edgekit.library import compose, load_library
-from edgekit.mine.asking import frame_numbers, pictures, selector_of
+from edgekit.mine.asking import Asked, frame_numbers, pictures, selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import open_expert
 from edgekit.mine.gold import reliability_of
@@ -70,6 +70,8 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
         heard = hear(config, drive, numbers, teacher, experts, library, run.state)
         stories.append(Story(drive, numbers, truth, heard.asked, heard.said, config, rules, reliability))
         tell_of_answers(drive, heard, run)
+
+    unheard([one for story in stories for one in story.asked])
 
     # The rows: each frame's label, and how it came to it.
     places, report = [list(range(len(story.numbers))) for story in stories], {}
@@ -173,15 +175,26 @@ def tell_of(drive: Drive, numbers: list[int], config: MineConfig, run: Run) -> N
 
 def tell_of_answers(drive: Drive, heard: Heard, run: Run) -> None:
     asked = heard.asked
-    unparsed = sum(a.answer.label is None for a in asked)
-    if unparsed:
-        run.note(f"drive {drive.id}: {unparsed} of {len(asked)} answers did not parse: all-unknown")
+    lost = [a.answer.text for a in asked if a.answer.label is None]
+    if lost:
+        run.note(f"drive {drive.id}: {len(lost)} of {len(asked)} answers did not parse: all-unknown")
     stood = sum(a.first is a.answer for a in asked)
     if stood:
         run.note(f"drive {drive.id}: {stood} second answers did not parse: the first ones stand")
     if heard.selector and heard.selector.drops:
         dropped = ", ".join(f"{name} {n}×" for name, n in heard.selector.drops.most_common(5))
         run.note(f"drive {drive.id}: the token budget left out: {dropped}")
+
+
+def unheard(asked: Sequence[Asked]) -> None:
+    """Raises UserError where no answer at all parsed: the Dataset would tell nothing."""
+    if asked and all(one.answer.label is None for one in asked):
+        said = " ".join(asked[0].answer.text.split())[:120] or "nothing"
+        raise UserError(
+            f"mine: none of {len(asked)} answers parsed",
+            f"the first one said: {said}",
+            "check that the model answers with JSON in the label's schema, and start anew with another --out",
+        )
 
 
 def fired(stories: Sequence[Story]) -> dict[str, dict[str, Any]]:
@@ -209,6 +222,11 @@ def tell(run: Run, report: dict[str, Any]) -> None:
         run.say("rules of motion: " + ", ".join(f"{name} {row['frames']}" for name, row in rules.items()))
     if keep := report.get("kept"):
         run.say(f"{keep['taken']} of {keep['rows']} frames kept; {keep['repeats']} repeats")
+        for name, row in keep["slices"].items():
+            if row.get("short"):
+                run.note(
+                    f"quota {name!r}: {row['taken']} of {row['wanted']} rows, {row['found']} frames show it"
+                )
     if truth := report["against_truth"]:
         told = ", ".join(f"{step} {truth[step]['metrics']['average']:.3f}" for step in report["steps"])
         run.say(f"Average against truth: {told} ({truth['frames']} frames)")

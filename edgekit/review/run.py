@@ -25,6 +25,12 @@ def review(config: ReviewConfig) -> Path:
         return write_applied(opened, config)
     if config.export:
         return write_export(opened, config)
+    if config.take and not config.file.exists():
+        raise UserError(
+            f"edgekit review --import {config.take}: no file {config.file}",
+            "nothing is there",
+            "check --file",
+        )
     opened.answers.path.parent.mkdir(parents=True, exist_ok=True)
     with alone(opened.answers.path.parent):  # one writer to human.jsonl
         opened = Review(config.what, config.old_answers)  # as it is now that nobody else writes

@@ -298,3 +298,12 @@ def test_telemetry_of_a_spreadsheet_begins_with_a_byte_order_mark(tmp_path):
     path = tmp_path / "telemetry.csv"
     path.write_text("t_s,speed_mps\n0,1\n0.5,2\n", encoding="utf-8-sig")
     assert read_telemetry(path).speed_mps.tolist() == [1.0, 2.0]
+
+
+def test_a_folder_for_each_drive(tmp_path):
+    for name in ("b", "a"):
+        encode_video([np.zeros((56, 112, 3), np.uint8)] * 3, tmp_path / "trips" / name / "front.mp4", 5)
+    assert [drive.id for drive in open_drives(tmp_path / "trips")] == ["a", "b"]
+    (tmp_path / "trips" / "c").mkdir()
+    with pytest.raises(UserError, match="not a drive"):
+        open_drives(tmp_path / "trips")

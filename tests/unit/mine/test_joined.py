@@ -10,6 +10,7 @@ from edgekit.core.errors import UserError
 from edgekit.core.files import read_jsonl
 from edgekit.dataset import open_dataset
 from edgekit.dataset.queue import read_queue
+from edgekit.engine.answerer import Answer
 from edgekit.mine import mine
 from edgekit.mine import run as story
 from edgekit.mine.experts import Box
@@ -248,6 +249,23 @@ def test_a_run_goes_on_at_another_port_and_pace(tmp_path, drives):
     with_port("http://127.0.0.1:2/v1", parallel=1, timeout_s=5, tries=1)
     with pytest.raises(UserError, match="holds another run"):
         with_port("http://127.0.0.1:1/v1", width=224)
+
+
+def test_a_teacher_that_never_answers_is_told_with_its_words(tmp_path, drives):
+    class Talker(ColourTeacher):
+        def answer(self, images, prompts):
+            return [Answer("I see a nice road.", None) for _ in images]
+
+    with pytest.raises(UserError, match="none of 28 answers parsed") as told:
+        mined(tmp_path, config_of(drives), teacher=Talker())
+    assert "I see a nice road." in told.value.why
+
+
+def test_a_quota_that_is_not_reached_is_noted(tmp_path, drives):
+    keep = {"repeats_within": None, "aligned": False, "quota": {"light=red": 12, "nigth": 1}}
+    run = mined(tmp_path, config_of(drives, keep=keep))
+    notes = [note for note in run.notes if "quota" in note]
+    assert len(notes) == 2 and "10 of 12 rows" in notes[0] and "0 of 1 rows, 0 frames" in notes[1]
 
 
 def test_a_quota_is_checked_before_anything_is_asked(drives):
