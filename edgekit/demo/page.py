@@ -8,9 +8,7 @@ needs EDGEKIT_TOKEN, given as ``?token=…`` or as a bearer token.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import json
-import os
 import secrets
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +16,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from edgekit.core.errors import UserError
+from edgekit.core.port import is_loopback, token_of
 from edgekit.demo.view import View
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -27,8 +26,8 @@ _TIMEOUT_S = 5.0
 
 def check_host(host: str) -> str | None:
     """The token that the page must ask for, None on loopback. Raises UserError: open, and no token."""
-    token = os.environ.get("EDGEKIT_TOKEN") or None
-    if _is_loopback(host):
+    token = token_of()
+    if is_loopback(host):
         return token
     if token is None:
         raise UserError(
@@ -37,15 +36,6 @@ def check_host(host: str) -> str | None:
             "set EDGEKIT_TOKEN, or leave page.host at 127.0.0.1",
         )
     return token
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class PageServer:
@@ -127,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not hmac.compare_digest(given.encode(), token.encode()):
                 self._send(401, "text/plain", "this page asks for EDGEKIT_TOKEN: open it with ?token=…")
                 return False
-        elif not _is_loopback(urlsplit("//" + self.headers.get("Host", "")).hostname or ""):
+        elif not is_loopback(urlsplit("//" + self.headers.get("Host", "")).hostname or ""):
             self._send(403, "text/plain", "open this page by its loopback address")
             return False
         return True

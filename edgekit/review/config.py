@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from edgekit.core.port import TOKEN, token_of
 from edgekit.core.recipe import Config, build
 
-TOKEN = "EDGEKIT_TOKEN"
 TOOLS = ("cvat", "labelstudio", "fiftyone", "rerun")
 Tool = Literal["cvat", "labelstudio", "fiftyone", "rerun"]
 
@@ -45,7 +44,7 @@ class ReviewConfig(Config):
             raise ValueError("Rerun shows a drive, and corrects nothing: --import knows the other tools")
         if not self.by:
             self.by = _user()
-        self.token = self.token or os.environ.get(TOKEN, "").strip() or None
+        self.token = self.token or token_of()
         return self
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from edgekit.core.alone import alone
 from edgekit.core.errors import UserError
 from edgekit.core.files import sha256_json
+from edgekit.core.port import take_port
 from edgekit.review.config import ReviewConfig
 from edgekit.review.queue import Review
 
@@ -115,7 +116,7 @@ def take_in(opened: Review, config: ReviewConfig) -> Path:
 
 
 def serve(opened: Review, config: ReviewConfig) -> None:
-    from edgekit.review.server import make_app, server_of, take_port
+    from edgekit.review.server import make_app, need_token, server_of
 
     if not opened.entries:
         raise UserError(
@@ -123,7 +124,8 @@ def serve(opened: Review, config: ReviewConfig) -> None:
             "its queue is empty, and no task is marked review",
             "there is nothing to do; --export --all shows the rows in another tool",
         )
-    door = take_port(config.host, config.port, config.token)
+    need_token(config.host, config.token)
+    door = take_port(config.host, config.port, "edgekit review", "--port")
     with door:
         done = opened.progress()
         say(f"{done['total']} questions, {done['done']} answered; answers go to {opened.answers.path}")

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import secrets
-import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from edgekit.core.errors import UserError
 from edgekit.core.label import SLOTS, TASKS
-from edgekit.review.config import TOKEN
+from edgekit.core.port import TOKEN, is_loopback
 from edgekit.review.human import Correction, now, parse
 from edgekit.review.queue import Review, history_of
 from edgekit.review.strip import Pictures
@@ -39,33 +37,14 @@ class Refused(Exception):
         self.status = status
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def take_port(host: str, port: int, token: str | None) -> socket.socket:
-    """A bound socket. Raises UserError: open to others without a token, or taken."""
+def need_token(host: str, token: str | None) -> None:
+    """Raises UserError where others reach the page and there is no token."""
     if token is None and not is_loopback(host):
         raise UserError(
             f"edgekit review: {host} can be reached by others, and there is no token",
             f"{TOKEN} is not set, so anyone could answer in your name",
             f"set it (export {TOKEN}=$(openssl rand -hex 16)), or leave --host at 127.0.0.1",
         )
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        door = socket.socket(family, socket.SOCK_STREAM)
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
-        return door
-    except OSError as error:
-        raise UserError(
-            f"edgekit review: cannot listen on {host}, port {port}",
-            error.strerror or str(error),
-            "stop the other one, or choose another --port (0 takes any free one)",
-        ) from None
 
 
 def make_app(review: Review, by: str, token: str | None = None) -> FastAPI:

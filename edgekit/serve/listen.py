@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
 import signal
 import socket
 import threading
@@ -15,14 +13,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from edgekit.core.errors import EdgekitError, UserError
+from edgekit.core.port import TOKEN, is_loopback, token_of
 from edgekit.serve.backend import Backend
-
-TOKEN = "EDGEKIT_TOKEN"
 
 
 def read_token(host: str) -> str | None:
     """$EDGEKIT_TOKEN. Raises UserError where the host is reachable from outside and there is none."""
-    token = os.environ.get(TOKEN, "").strip() or None
+    token = token_of()
     if token is None and not is_loopback(host):
         raise UserError(
             f"edgekit serve: {host} can be reached by others, and there is no token",
@@ -30,29 +27,6 @@ def read_token(host: str) -> str | None:
             f"set it (export {TOKEN}=$(openssl rand -hex 16)), or listen on 127.0.0.1",
         )
     return token
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def take_port(host: str, port: int) -> socket.socket:
-    """A bound socket, not yet listening. Raises UserError where it cannot be had."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        door = socket.socket(family, socket.SOCK_STREAM)
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
-        return door
-    except OSError as error:
-        raise UserError(
-            f"edgekit serve: cannot listen on {host}, port {port}",
-            error.strerror or str(error),
-            "stop the other server, or choose another port=… (0 takes any free one)",
-        ) from None
 
 
 @contextmanager

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from edgekit.core.contract import read_contract
 from edgekit.core.files import write_json
+from edgekit.core.port import take_port
 from edgekit.core.run import Run
 from edgekit.serve.app import make_app
 from edgekit.serve.backend import Backend, InProcess
 from edgekit.serve.config import ServeConfig
-from edgekit.serve.listen import listen, read_token, stoppable, take_port
+from edgekit.serve.listen import listen, read_token, stoppable
 from edgekit.serve.model import kind_of
 
 
@@ -29,7 +30,7 @@ def serve(config: ServeConfig, run: Run) -> None:
     kind = kind_of(config.kind, folder)
     token = read_token(config.host)
     with ExitStack() as stack:
-        door = stack.enter_context(take_port(config.host, config.port))
+        door = stack.enter_context(take_port(config.host, config.port, "edgekit serve"))
         stack.enter_context(stoppable())
         backend = _open(kind, folder, config, run, stack)
         app = make_app(backend, config.name, config.limits, token)

@@ -11,9 +11,10 @@ import pytest
 
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_jsonl, sha256_file
+from edgekit.core.port import take_port
 from edgekit.review.human import Answers
 from edgekit.review.queue import Review
-from edgekit.review.server import BODY_BYTES, make_app, server_of, take_port
+from edgekit.review.server import BODY_BYTES, make_app, need_token, server_of
 from tests.e2e.chromium import Chromium
 from tests.unit.review.conftest import write_dataset
 
@@ -26,7 +27,8 @@ class Served:
 
     def __init__(self, folder, token=None, host="127.0.0.1"):
         self.review = Review(str(folder))
-        self.door = take_port(host, 0, token)
+        need_token(host, token)
+        self.door = take_port(host, 0, "edgekit review", "--port")
         self.server = server_of(make_app(self.review, "tester", token))
         self.thread = threading.Thread(target=lambda: self.server.run(sockets=[self.door]), daemon=True)
         self.url = f"http://127.0.0.1:{self.door.getsockname()[1]}"
@@ -190,7 +192,7 @@ def test_a_body_that_is_too_large_is_not_kept(served):
 
 def test_beyond_loopback_a_token_is_asked_for(dataset):
     with pytest.raises(UserError, match="no token"):
-        take_port("0.0.0.0", 0, None)
+        need_token("0.0.0.0", None)
     with Served(dataset, token="s3cret", host="0.0.0.0") as served:
         for path in ("/queue.json", "/entry/0.json", "/image?id=d/000005"):
             assert httpx.get(served.url + path).status_code == 401
@@ -201,10 +203,10 @@ def test_beyond_loopback_a_token_is_asked_for(dataset):
 
 
 def test_a_port_that_is_taken_is_told():
-    door = take_port("127.0.0.1", 0, None)
+    door = take_port("127.0.0.1", 0, "edgekit review", "--port")
     door.listen()
     with door, pytest.raises(UserError, match="cannot listen"):
-        take_port("127.0.0.1", door.getsockname()[1], None)
+        take_port("127.0.0.1", door.getsockname()[1], "edgekit review", "--port")
 
 
 # --- in a browser -----------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from fastapi import FastAPI
 
 from edgekit.core.contract import Contract, read_contract
 from edgekit.core.errors import EdgekitError, UserError
+from edgekit.core.port import is_loopback, take_port
 from edgekit.core.recipe import find_recipe, load_recipe
 from edgekit.core.run import start
 from edgekit.serve import run as station
 from edgekit.serve.config import ServeConfig
-from edgekit.serve.listen import is_loopback, listen, read_token, stoppable, take_port
+from edgekit.serve.listen import listen, read_token, stoppable
 from edgekit.serve.model import kind_of
 
 
@@ -53,13 +54,13 @@ def test_a_contract_of_another_version_or_a_damaged_one_is_refused(checkpoint, t
 
 
 def test_a_taken_port_is_told_before_anything_starts():
-    with take_port("127.0.0.1", 0) as door:
+    with take_port("127.0.0.1", 0, "edgekit serve") as door:
         door.listen()
         with pytest.raises(UserError, match="cannot listen") as error:
-            take_port("127.0.0.1", door.getsockname()[1])
+            take_port("127.0.0.1", door.getsockname()[1], "edgekit serve")
     assert "in use" in error.value.why
     with pytest.raises(UserError):
-        take_port("no.such.host.invalid", 0)
+        take_port("no.such.host.invalid", 0, "edgekit serve")
 
 
 def test_others_get_in_only_with_a_token(monkeypatch):
@@ -104,7 +105,10 @@ def test_a_back_end_that_ends_is_a_fault_that_a_restart_may_mend():
         def failure(self):
             return "it was killed"
 
-    with take_port("127.0.0.1", 0) as door, pytest.raises(EdgekitError, match="back end ended") as error:
+    with (
+        take_port("127.0.0.1", 0, "edgekit serve") as door,
+        pytest.raises(EdgekitError, match="back end ended") as error,
+    ):
         listen(FastAPI(), door, Ended(), 1)
     assert error.value.exit_code == 1 and "it was killed" in str(error.value)
 
