@@ -223,7 +223,7 @@ class EndpointAnswerer:
             raise _Refused(
                 f"endpoint {self.url}: HTTP {status}",
                 words or "no words",
-                f"check that the server serves a model named {self.name!r} and takes images",
+                _advice(status, self.name),
                 status,
             )
         try:
@@ -268,3 +268,11 @@ def _data_url(picture: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _advice(status: int, model: str) -> str:
+    if status in (401, 403):
+        return "name the variable that holds the port's key: endpoint.api_key_env"
+    if status >= 500:
+        return "look into the server's own log, and start the same command again: what was answered is kept"
+    return f"check that the server serves a model named {model!r} and takes images"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from edgekit.core.cluster import RayWorkers
 from edgekit.core.files import sha256_file
@@ -115,6 +115,13 @@ class MineConfig(Config):
     seed: int = 0
     digests: dict[str, str] = {}
 
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _a_cluster(cls, value: Any) -> Any:
+        if isinstance(value, int):
+            raise ValueError(f"write workers={{ray: {value}}}: drives are spread with Ray")
+        return value
+
     @model_validator(mode="after")
     def _whole(self) -> MineConfig:
         if bool(self.teacher) == bool(self.endpoint):
@@ -149,7 +156,7 @@ class MineConfig(Config):
 
         return plan_mining(
             self.drives, self.teacher, self.every, self.frames_per_drive, self.prompts == "dynamic",
-            self.asked_at_once, self.reading, len(self.experts),
+            self.asked_at_once, self.reading, [getattr(e, "model", "") for e in self.experts],
         )  # fmt: skip
 
     @property

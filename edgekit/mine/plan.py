@@ -29,7 +29,7 @@ def plan_mining(
     dynamic: bool,
     batch: int,
     reading: Reading | None = None,
-    detectors: int = 0,
+    detectors: Sequence[str] = (),
 ) -> Plan:
     """Estimates for a Checkpoint in torch on two CPU cores; no frame is decoded for them.
 
@@ -47,11 +47,12 @@ def plan_mining(
     questions = frames * (2 if dynamic else 1)
     again = " (dynamic: at most two a frame)" if dynamic else ""
     notes.insert(0, f"{frames} frames, {questions} questions{again}")
-    minutes = 0.2 + frames * (FRAME_S + detectors * DETECT_S) / 60
+    minutes = 0.2 + frames * (FRAME_S + len(detectors) * DETECT_S) / 60
     disk = 0.01 + frames * FRAME_GB
+    notes += [f"NOT HERE: the detector {file}" for file in detectors if file and not Path(file).is_file()]
     if detectors:
         notes.append(
-            f"{detectors} detector(s), {DETECT_S * 1e3:.0f} ms a frame each: a small one's time on a CPU core"
+            f"{len(detectors)} detector(s), {DETECT_S * 1e3:.0f} ms a frame each: a small one's time on a CPU core"
         )
     if teacher is None:
         notes.append("memory and time without the port's own: how fast it answers is not known here")

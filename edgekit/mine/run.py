@@ -49,6 +49,7 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     truths = [drive.truth() or {} for drive in drives]
     for drive, numbers in zip(drives, wanted, strict=True):
         tell_of(drive, numbers, config, run)
+    experts = [open_expert(expert) for expert in config.experts]
     # To decode all frames once more costs little beside asking; to fail late costs what was asked.
     frames = (
         image for drive, numbers in zip(drives, wanted, strict=True) for image in pictures(drive, numbers)
@@ -60,7 +61,6 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     folder = run.input("teacher") if config.teacher else None
     name = teacher.name if teacher else run.named("teacher") if config.teacher else config.endpoint.model
     teacher = teacher or open_answerer(config.kind, folder, config.endpoint, batch=config.batch)
-    experts = [open_expert(expert) for expert in config.experts]
     run.say(f"{len(drives)} drives, {sum(map(len, wanted))} frames, teacher {teacher.name}")
     reliability = reliability_of(config, run, teacher, experts, library) if experts else None
     if config.workers:

@@ -161,6 +161,18 @@ def test_a_detector_that_the_gold_set_trusts_corrects_the_teacher(tmp_path, cone
     assert curves["vlm: obstacles"][-1][1:] == [1, 0] and curves["eye: obstacles"][-1][1:] == [1, 1]
 
 
+def test_a_number_of_workers_is_a_rays(drives):
+    with pytest.raises(UserError, match="workers") as told:
+        config_of(drives, workers=2)
+    assert "workers={ray: 2}" in told.value.why
+
+
+def test_a_detector_that_is_not_there_is_in_the_plan(drives):
+    assert any(
+        "NOT HERE: the detector eye.onnx" in note for note in config_of(drives, experts=[EXPERT]).plan().notes
+    )
+
+
 def test_two_detectors_of_one_name_are_refused(coned):
     with pytest.raises(UserError, match="two experts are called eye"):
         config_of(coned, experts=[EXPERT, EXPERT])
