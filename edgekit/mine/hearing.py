@@ -18,11 +18,12 @@ from edgekit.dataset.answers import AnswerLog
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answerer
 from edgekit.library import Library, Selector
-from edgekit.mine.asking import Asked, ask_drive, pictures
+from edgekit.mine.asking import Asked, ask_drive
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import Box, Corridor, Expert
 from edgekit.mine.experts.heads import ious
 from edgekit.mine.experts.see import Said, said
+from edgekit.mine.frames import pictures
 
 SAME = 0.5  # overlap (IoU) of two boxes of one thing
 

@@ -11,8 +11,8 @@ import numpy as np
 from edgekit.core.label import TASKS, SceneLabel
 from edgekit.core.progress import track
 from edgekit.dataset.score import state
-from edgekit.mine.asking import pictures
 from edgekit.mine.config import Keep
+from edgekit.mine.frames import pictures
 from edgekit.mine.select.duplicates import near_duplicates, what_counts
 from edgekit.mine.select.misaligned import misaligned
 from edgekit.mine.select.quota import Candidate, choose, counted, disagreement

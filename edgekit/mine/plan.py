@@ -10,7 +10,7 @@ from edgekit.core.places import asset
 from edgekit.core.recipe import Plan
 from edgekit.drives import Drive, open_drives
 from edgekit.drives.config import Reading
-from edgekit.mine.asking import frame_numbers
+from edgekit.mine.frames import frame_numbers
 from edgekit.models.sizes import sizes_of
 
 UNTOLD = 1000  # frames of an input that is not there yet

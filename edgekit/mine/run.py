@@ -15,9 +15,10 @@ from edgekit.dataset.queue import Entry, around, write_queue
 from edgekit.drives import Drive, open_drives
 from edgekit.engine.answerer import Answerer
 from edgekit.library import compose, load_library
-from edgekit.mine.asking import Asked, frame_numbers, pictures, selector_of
+from edgekit.mine.asking import Asked, selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import open_expert
+from edgekit.mine.frames import frame_numbers, pictures
 from edgekit.mine.gold import reliability_of
 from edgekit.mine.hearing import Heard, hear
 from edgekit.mine.keeping import kept

@@ -18,9 +18,9 @@ from edgekit.core.run import Run, open_input
 from edgekit.drives import Drive, open_drive
 from edgekit.engine.answerer import Answerer
 from edgekit.library import load_library
-from edgekit.mine.asking import frame_numbers
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import Expert, open_expert
+from edgekit.mine.frames import frame_numbers
 from edgekit.mine.hearing import hear
 from edgekit.models.open import open_answerer
 
