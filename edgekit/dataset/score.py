@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edgekit.core.label import SPEEDS, TASKS, SceneLabel
+from edgekit.dataset.sample import Sample
 
 LIGHT_STATES = ("none", "red", "yellow", "green", "off")
 _YES_NO = ("no", "yes")
@@ -37,6 +38,11 @@ def state(label: SceneLabel, task: str) -> str:
     if label.cones == "yes" or label.obstacle not in ("none", "unknown"):
         return "yes"
     return "no" if label.cones == "no" and label.obstacle == "none" else "unknown"
+
+
+def masks_of(rows: Sequence[Sample]) -> dict[str, list[bool]]:
+    """Per task: is the frame scored? Not where the task is dropped (truth not visible, or not trusted)."""
+    return {task: [row.tasks[task].status != "dropped" for row in rows] for task in TASKS}
 
 
 def counted(

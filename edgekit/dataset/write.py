@@ -42,7 +42,9 @@ class DatasetWriter:
         (self.out / "images").mkdir(parents=True, exist_ok=True)
         self._waiting = self.out / ".rows.part"
         self._file = open(self._waiting, "wb+")
-        self._rows: dict[str, list[tuple[str, int]]] = {split: [] for split in SPLITS}  # id, place in the file
+        self._rows: dict[str, list[tuple[str, int]]] = {
+            split: [] for split in SPLITS
+        }  # id, place in the file
         self._scenes: dict[str, str] = {}  # scene -> the split that it is in
         self._counts = {split: _Counts() for split in SPLITS}
 

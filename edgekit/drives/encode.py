@@ -7,16 +7,14 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 
 from edgekit.core.errors import UserError
 
 TICK = Fraction(1, 90_000)  # of a video whose times are given
 
 
-def encode(
+def encode_video(
     frames: Iterable[np.ndarray],
     path: str | Path,
     fps: float,
@@ -30,6 +28,9 @@ def encode(
     presentation times of the frames, for a variable frame rate; to 1/90,000 s.
     Colours are tagged BT.709, limited range. Raises UserError for no frames, or an odd size in yuv420p.
     """
+    import av  # not before it is wanted: who reads drives of frames needs none
+    from av.video.reformatter import ColorRange, Colorspace
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")

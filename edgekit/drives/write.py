@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from edgekit.core.files import write_bytes, write_jsonl
+from edgekit.drives.encode import encode_video
 from edgekit.drives.find import TELEMETRY
 from edgekit.drives.info import DriveInfo, write_info
 from edgekit.drives.read import open_drive
@@ -42,20 +43,6 @@ def write_drive(
         write_jsonl(folder / "truth.jsonl", truth)
     write_info(folder / "drive.json", info)
     return count
-
-
-def encode_video(
-    frames: Iterable[np.ndarray],
-    path: str | Path,
-    fps: float,
-    crf: int = 18,
-    pixels: str = "yuv420p",
-    times_s: Sequence[float] | None = None,
-) -> int:
-    """RGB frames → an H.264 MP4 (see edgekit.drives.encode); PyAV is loaded here, not before."""
-    from edgekit.drives.encode import encode
-
-    return encode(frames, path, fps, crf, pixels, times_s)
 
 
 def pack_drive(source: str | Path, target: str | Path, crf: int = 12, pixels: str = "yuv444p") -> DriveInfo:

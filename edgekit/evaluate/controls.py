@@ -18,10 +18,9 @@ from edgekit.core.label import TASKS, SceneLabel
 from edgekit.core.run import Run
 from edgekit.dataset import Dataset, Sample
 from edgekit.dataset.answers import AnswerLog, ask_all
-from edgekit.dataset.score import score
+from edgekit.dataset.score import masks_of, score
 from edgekit.engine.answerer import Answer, Answerer
 from edgekit.evaluate.config import EvaluateConfig
-from edgekit.evaluate.measure import masks_of
 
 GREY = 128
 

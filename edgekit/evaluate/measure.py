@@ -10,7 +10,7 @@ from edgekit.core.label import TASKS
 from edgekit.dataset import Sample
 from edgekit.dataset.answers import to_row
 from edgekit.dataset.bootstrap import intervals
-from edgekit.dataset.score import counted, counts, score, state
+from edgekit.dataset.score import counted, counts, masks_of, score, state
 from edgekit.engine.answerer import Answer
 from edgekit.evaluate.config import EvaluateConfig
 
@@ -20,11 +20,6 @@ def spread(rows: list[Sample], most: int | None) -> list[Sample]:
     if most is None or most >= len(rows):
         return rows
     return [rows[i] for i in np.linspace(0, len(rows) - 1, most).round().astype(int)]
-
-
-def masks_of(rows: list[Sample]) -> dict[str, list[bool]]:
-    """Per task: is the frame scored? Not where the task is dropped (truth not visible, or not trusted)."""
-    return {task: [row.tasks[task].status != "dropped" for row in rows] for task in TASKS}
 
 
 def prediction(row: Sample, answer: Answer) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The prompt library: entries that are composed into the instruction for one image."""
 
-from edgekit.library.aids import Region, ego_lane, fit_pictures, paste, possible_aids, with_aids
+from edgekit.library.aids import ego_lane, fit_pictures, paste, possible_aids, with_aids
 from edgekit.library.compose import Prompt, assemble, compose, default_prompt, probe_prompt
 from edgekit.library.context import HOLES, WORDS, context_of, values_of
 from edgekit.library.entries import (
@@ -22,7 +22,6 @@ __all__ = [
     "Example",
     "Library",
     "Prompt",
-    "Region",
     "Selector",
     "assemble",
     "check_library",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from edgekit.core.box import Box
 from edgekit.library.context import plain_word
 
 MAGENTA, CYAN = (255, 0, 255), (0, 255, 255)
@@ -23,28 +23,6 @@ CROP_PX = 224  # a crop's longer side is enlarged to at least this, by a whole f
 INSET = 1 / 3  # of the frame's width and height, at most
 MARKED = ("cones", "barrier", "person", "cyclist", "debris", "stopped_vehicle")
 MOST_MARKS = 6
-
-
-class Box(Protocol):
-    """A detection: what it is called, and where, in pixels of the picture."""
-
-    name: str
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    score: float
-
-
-class Region(NamedTuple):
-    """A Box of one's own."""
-
-    name: str
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    score: float = 1.0
 
 
 def possible_aids(boxes: Iterable[Box] = (), lane: np.ndarray | None = None) -> frozenset[str]:

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgekit.core.box import Box
 from edgekit.dataset.answers import AnswerLog, ask_all
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answer, Answerer
 from edgekit.library import (
     Library,
     Prompt,
-    Region,
     Selector,
     compose,
     context_of,
@@ -48,7 +48,7 @@ def ask_drive(
     dynamic: Dynamic | None,
     batch: int,
     log: AnswerLog,
-    boxes: Sequence[Sequence[Region]] = (),
+    boxes: Sequence[Sequence[Box]] = (),
 ) -> tuple[list[Asked], Selector | None]:
     """What was answered, per frame number; and the Selector, which knows what a budget dropped.
 
@@ -111,7 +111,7 @@ class Known:
         self.accels = measured.accel_mps2 if measured else none
         self.yaws = measured.yaw_rate_rps if measured else none
 
-    def of(self, i: int, answer: Answer, boxes: Sequence[Region]):
+    def of(self, i: int, answer: Answer, boxes: Sequence[Box]):
         """(context, values, aids) for Selector.next; context None where nothing at all is known."""
         n, names = self.numbers[i], [box.name for box in boxes]
         speed, tags = self.speeds[n], self.info.tags

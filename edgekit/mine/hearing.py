@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgekit.core.box import Box
 from edgekit.core.errors import UserError
 from edgekit.core.files import append_jsonl, read_jsonl
 from edgekit.core.progress import bar
@@ -20,7 +21,7 @@ from edgekit.engine.answerer import Answerer
 from edgekit.library import Library, Selector
 from edgekit.mine.asking import Asked, ask_drive
 from edgekit.mine.config import MineConfig
-from edgekit.mine.experts.config import Box, Corridor, Expert
+from edgekit.mine.experts.config import Corridor, Expert
 from edgekit.mine.experts.heads import ious
 from edgekit.mine.experts.see import Said, said
 from edgekit.mine.frames import pictures

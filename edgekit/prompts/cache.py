@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.core.box import Box
 from edgekit.core.files import sha256_file
 from edgekit.dataset import Dataset, Sample
 from edgekit.dataset.answers import AnswerLog, ask_all
@@ -14,7 +15,6 @@ from edgekit.engine.answerer import Answer, Answerer
 from edgekit.library import (
     Library,
     Prompt,
-    Region,
     compose,
     context_of,
     fit_pictures,
@@ -118,13 +118,13 @@ class Asker:
             yield image
 
 
-def boxes_of(row: Sample) -> list[Region]:
+def boxes_of(row: Sample) -> list[Box]:
     """The boxes that an expert left in the history of the row's light, in pixels of the stored image.
 
     The latest step's; none where they are not in that form (a Dataset may come from anywhere).
     """
     steps = [step["boxes"] for step in row.tasks["light"].history if step.get("boxes")]
     try:
-        return [Region(str(b["name"]), *(float(b[k]) for k in Region._fields[1:])) for b in steps[-1]]
+        return [Box(str(b["name"]), *(float(b[k]) for k in Box._fields[1:])) for b in steps[-1]]
     except (IndexError, KeyError, TypeError, ValueError):
         return []

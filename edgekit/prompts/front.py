@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgekit.core.label import TASKS
 from edgekit.dataset import Sample
-from edgekit.dataset.score import DETECTED, Counts, counts, metrics_of
+from edgekit.dataset.score import DETECTED, Counts, counts, masks_of, metrics_of
 from edgekit.engine.answerer import Answer
 from edgekit.library import Library
 from edgekit.prompts.edits import Edit
@@ -28,7 +27,7 @@ def goal_of(metrics: dict[str, Any]) -> Any:
 
 def per_frame(rows: Sequence[Sample], answers: Sequence[Answer], median_kmh: float) -> Counts:
     """Counts as ``evaluate`` scores them: a dropped task is not counted, an unparsed answer is all-unknown."""
-    masks = {task: [row.tasks[task].status != "dropped" for row in rows] for task in TASKS}
+    masks = masks_of(rows)
     return counts([row.label for row in rows], masks, [answer.seen for answer in answers], median_kmh)
 
 

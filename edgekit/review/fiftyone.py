@@ -22,6 +22,7 @@ from edgekit.review.tools import (
     exported,
     new_folder,
     not_ours,
+    questions_of,
     read_bounded,
     slots_now,
     words_of,
@@ -35,15 +36,13 @@ def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
     """Writes ``out``: metadata.json, samples.json, data/. Questions are tags ``review:light``."""
     new_folder(out)
     names = copy_images(rows, review, out / "data")
-    asked: dict[str, list[str]] = {}
-    for entry in review.entries:
-        asked.setdefault(entry.id, []).append(f"review:{entry.task}")
+    asked = questions_of(review)
     samples = []
     for row in rows:
         slots = slots_now(review, row)
         sample = {
             "filepath": f"data/{names[row.id]}",
-            "tags": [*row.tags, *asked.get(row.id, [])],
+            "tags": [*row.tags, *(f"review:{entry.task}" for entry in asked.get(row.id, []))],
             ID: row.id,
             EXPORTED: as_exported(slots),
         }

@@ -25,6 +25,7 @@ from edgekit.review.tools import (
     exported,
     new_folder,
     not_ours,
+    questions_of,
     read_bounded,
     slots_now,
     words_of,
@@ -38,9 +39,7 @@ def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
     """Writes ``out``: tasks.json, labelling.xml, images/. Each slot is a choice, predicted as it stands."""
     new_folder(out)
     names = copy_images(rows, review, out / "images")
-    asked: dict[str, list[str]] = {}
-    for entry in review.entries:
-        asked.setdefault(entry.id, []).append(f"{entry.task}: {entry.why}")
+    asked = questions_of(review)
     tasks = []
     for row in rows:
         slots = slots_now(review, row)
@@ -50,7 +49,8 @@ def export(rows: Sequence[Sample], review: Review, out: Path) -> None:
         ]  # fmt: skip
         data = {
             "image": f"/data/local-files/?d={quote('images/' + names[row.id])}", "edgekit_id": row.id,
-            "asked": "; ".join(asked.get(row.id, ["nothing is asked of this frame"])),
+            "asked": "; ".join(f"{entry.task}: {entry.why}" for entry in asked.get(row.id, []))
+            or "nothing is asked of this frame",
             EXPORTED: as_exported(slots),
         }  # fmt: skip
         score = min((mark.confidence for mark in row.tasks.values()), default=1.0)

@@ -14,6 +14,7 @@ from edgekit.core.errors import UserError
 from edgekit.core.files import inside
 from edgekit.core.label import SLOTS, TASK_OF, TASKS
 from edgekit.dataset import Sample
+from edgekit.dataset.queue import Entry
 from edgekit.review.human import Correction, check_slots, now
 from edgekit.review.queue import Review
 
@@ -48,6 +49,14 @@ def asked_rows(review: Review, everything: bool) -> list[Sample]:
     return sorted((review.rows[i] for i in wanted), key=lambda row: row.images[0])
 
 
+def questions_of(review: Review) -> dict[str, list[Entry]]:
+    """Row id → what the queue asks about it."""
+    out: dict[str, list[Entry]] = {}
+    for entry in review.entries:
+        out.setdefault(entry.id, []).append(entry)
+    return out
+
+
 def slots_now(review: Review, row: Sample) -> dict[str, str]:
     """All slots as they stand: a person's answer where there is one, else the label."""
     return {slot: value for task in TASKS for slot, value in review.slots(row.id, task).items()}
@@ -72,7 +81,12 @@ def name_of(row: Sample) -> str:
 def new_folder(out: Path) -> Path:
     """``out``, made. Raises UserError where it holds something."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"edgekit review: --out {out} holds something already", "", "name a new folder")
+        held = (
+            f"{sum(1 for _ in out.iterdir())} files and folders stand in it"
+            if out.is_dir()
+            else "it is a file"
+        )
+        raise UserError(f"edgekit review: --out {out} holds something already", held, "name a new folder")
     out.mkdir(parents=True, exist_ok=True)
     return out
 

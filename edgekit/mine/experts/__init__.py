@@ -4,7 +4,6 @@ from importlib import import_module
 
 from edgekit.mine.experts.config import (
     AnyExpert,
-    Box,
     Corridor,
     Expert,
     ExpertConfig,
@@ -26,7 +25,7 @@ _LATER = {
     "coverage_precision": "calibrate",
 }
 
-__all__ = ["AnyExpert", "Box", "Corridor", "Expert", "ExpertConfig", "FusionConfig", "open_expert", *_LATER]
+__all__ = ["AnyExpert", "Corridor", "Expert", "ExpertConfig", "FusionConfig", "open_expert", *_LATER]
 
 
 def __getattr__(name: str):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union
 
 from pydantic import Field, field_validator, model_validator
 
+from edgekit.core.box import Box
 from edgekit.core.recipe import Config
 
 if TYPE_CHECKING:
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
 
 # What a box may be: the words that the fusion knows. car: any vehicle.
 Thing = Literal["light", "cone", "barrier", "person", "cyclist", "debris", "car", "zebra"]
-
-
-class Box(NamedTuple):
-    """A thing in an image: pixels of that image, x0 < x1 and y0 < y1; score 0..1."""
-
-    name: str
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    score: float
 
 
 class Expert(Protocol):

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from edgekit.core.box import Box
 from edgekit.core.errors import UserError, suggestion
-from edgekit.mine.experts.config import Box, ExpertConfig, Input
+from edgekit.mine.experts.config import ExpertConfig, Input
 from edgekit.mine.experts.heads import decode, strongest, suppressed
 
 GREY = 114  # what a letterbox is filled with: YOLO's own

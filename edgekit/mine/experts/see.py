@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.core.box import Box
 from edgekit.core.label import TASK_OF
-from edgekit.mine.experts.config import Box, Corridor
+from edgekit.mine.experts.config import Corridor
 from edgekit.mine.experts.lights import light_state
 
 ABSENT = (

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.library import Region, ego_lane, fit_pictures, paste, possible_aids, with_aids
+from edgekit.core.box import Box
+from edgekit.library import ego_lane, fit_pictures, paste, possible_aids, with_aids
 from edgekit.library.aids import CYAN, MAGENTA, crop
 
 K = [[500.0, 0, 320.0], [0, 500.0, 180.0], [0, 0, 1]]
-LAMP = Region("traffic light", 100, 40, 112, 72)
-CONE = Region("cone", 300, 200, 320, 230)
+LAMP = Box("traffic light", 100, 40, 112, 72)
+CONE = Box("cone", 300, 200, 320, 230)
 
 
 def frame(seed=0):
@@ -27,8 +28,8 @@ def is_colour(image, colour):
 def test_what_can_be_shown_follows_from_what_is_known():
     assert possible_aids() == frozenset()
     assert possible_aids([LAMP]) == {"crop"} and possible_aids([CONE]) == {"mark"}
-    assert possible_aids([Region("car", 0, 0, 50, 50)]) == frozenset()
-    assert possible_aids([Region("light", 0, 0, 2, 50), Region("cone", 0, 0, math.nan, 9)]) == frozenset()
+    assert possible_aids([Box("car", 0, 0, 50, 50)]) == frozenset()
+    assert possible_aids([Box("light", 0, 0, 2, 50), Box("cone", 0, 0, math.nan, 9)]) == frozenset()
     assert possible_aids([LAMP, CONE], ego_lane(K, 1.5)) == {"crop", "mark", "lane"}
 
 
@@ -44,14 +45,14 @@ def test_the_crop_is_the_light_at_full_resolution():
 
 def test_a_large_light_is_not_enlarged_and_keeps_its_pixels():
     image = frame()
-    cut = crop(image, Region("light", 200, 50, 300, 250))
+    cut = crop(image, Box("light", 200, 50, 300, 250))
     assert np.array_equal(cut, image[0:360, 100:400])
 
 
 def test_the_largest_surest_light_is_cut_out():
     image = frame()
     image[200:240, 500:520] = 255
-    far, near = Region("light", 10, 10, 16, 20), Region("light", 500, 200, 520, 240)
+    far, near = Box("light", 10, 10, 16, 20), Box("light", 500, 200, 520, 240)
     assert with_aids(image, ["crop"], [far, near])[1].max() == 255
     unsure = near._replace(score=0.01)
     assert with_aids(image, ["crop"], [far, unsure])[1].max() < 255
@@ -132,7 +133,7 @@ side = st.floats(-50, 700)
 def test_any_box_gives_a_crop_and_a_mark(x, y, w, h):
     image = frame()
     for name, aid in (("light", "crop"), ("cone", "mark")):
-        pictures = with_aids(image, [aid], [Region(name, x, y, x + w, y + h)])
+        pictures = with_aids(image, [aid], [Box(name, x, y, x + w, y + h)])
         assert all(p.dtype == np.uint8 and p.ndim == 3 and min(p.shape[:2]) >= 1 for p in pictures)
         assert pictures[0].shape == image.shape and len(pictures) == 1 + (aid == "crop")
         assert max(pictures[-1].shape[:2]) >= 224

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+from edgekit.core.box import Box
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_jsonl
 from edgekit.dataset import open_dataset
@@ -13,7 +14,6 @@ from edgekit.dataset.queue import read_queue
 from edgekit.engine.answerer import Answer
 from edgekit.mine import mine
 from edgekit.mine import run as story
-from edgekit.mine.experts import Box
 from tests.unit.mine.test_mine import RGB, ColourTeacher, config_of, run_of, write
 
 EXPERT = {

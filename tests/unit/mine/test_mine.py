@@ -132,7 +132,12 @@ def test_labels_are_smoothed_marked_and_measured(tmp_path, drives):
     assert report["steps"] == ["raw", "smoothed", "motion"]
     assert light["flips"] == {"raw": 7, "smoothed": 1, "motion": 1, "truth": 3}
     assert light["changed"] == {"smoothed": 3, "motion": 0}
-    assert (light["events"], light["short"], light["found"]["raw"], light["erased"]["smoothed"]) == (2, 1, 2, 1)
+    assert (light["events"], light["short"], light["found"]["raw"], light["erased"]["smoothed"]) == (
+        2,
+        1,
+        2,
+        1,
+    )
     assert light["short_erased"]["smoothed"] == 1, "a green of one frame in a window of eleven"
     raw, smoothed = (report["against_truth"][k]["metrics"]["light/recall"] for k in ("raw", "smoothed"))
     assert raw == pytest.approx(10 / 11, abs=1e-6) and smoothed == pytest.approx(10 / 11, abs=1e-6)
@@ -314,7 +319,9 @@ def test_of_a_video_that_is_cut_short_the_rest_is_mined(tmp_path, drives):
     run = run_of(tmp_path, config)
     mine(config, run, ColourTeacher())
     rows = open_dataset(run.out).rows("train")
-    assert 0 < len(rows) < 20 and any("drive clip" in note and "lost" in note for note in run.notes), run.notes
+    assert 0 < len(rows) < 20 and any("drive clip" in note and "lost" in note for note in run.notes), (
+        run.notes
+    )
 
 
 def test_the_plan_counts_the_frames_that_are_there(tmp_path, drives):

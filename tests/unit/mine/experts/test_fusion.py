@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.core.box import Box
 from edgekit.core.label import SLOTS, TASKS, UNKNOWN, coherent
-from edgekit.mine.experts import Box, Judged, Reliability, Said, fuse, measure
+from edgekit.mine.experts import Judged, Reliability, Said, fuse, measure
 from edgekit.mine.experts.fusion import against, settle, settle_denied, together
 
 quick = settings(max_examples=40, deadline=None)

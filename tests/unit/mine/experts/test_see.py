@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from edgekit.mine.experts import Box, Corridor, Said, said
+from edgekit.core.box import Box
+from edgekit.mine.experts import Corridor, Said, said
 from tests.unit.mine.experts.test_lights import head
 
 EMPTY = np.full((100, 200, 3), 110, np.uint8)

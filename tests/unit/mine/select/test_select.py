@@ -139,7 +139,9 @@ CONTRADICTED = mark(("vlm", "red", 0.9), ("smoothed", "red", 0.9), ("expert", "g
 def test_one_contradicted_task_is_for_review_and_two_are_out():
     assert misaligned(RED, {"light": CONTRADICTED, "crossroad": AGREED}) is None
     mended = mark(("vlm", "yes", 0.9), ("motion", "no", 0.9))
-    assert misaligned(RED, {"light": CONTRADICTED, "crossroad": mended}) is None, "motion corrects, and sees nothing"
+    assert misaligned(RED, {"light": CONTRADICTED, "crossroad": mended}) is None, (
+        "motion corrects, and sees nothing"
+    )
     other = mark(("vlm", "yes", 0.9), ("expert", "no", 0.9))
     why = misaligned(RED, {"light": CONTRADICTED, "crossroad": other})
     assert why.startswith("2 of 2 tasks") and "teacher red, expert green" in why
