@@ -69,9 +69,10 @@ def _experts(rows: list[dict], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(4.6, 4))
     shown = axes.imshow(100 * excess, cmap="viridis")
     axes.set(
-        xlabel="interval of noise times", ylabel="expert", title=f"{arm}: error above the best expert's, %"
-    )
-    figure.colorbar(shown)
+        xlabel="interval of noise times", ylabel="expert", title=arm,
+        xticks=range(table.shape[1]), yticks=range(table.shape[0]),
+    )  # fmt: skip
+    figure.colorbar(shown, label="error above the best expert's, %")
     _save(figure, path)
 
 
