@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from edgekit.core.errors import UserError
+from edgekit.core.errors import UserError, suggestion
 
 
 def write_bytes(path: str | Path, data: bytes | Iterable[bytes]) -> None:
@@ -92,6 +92,19 @@ def sha256_json(value: object) -> str:
     """sha256 over the canonical JSON of ``value``."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def nearby(path: str | Path) -> str:
+    """Of a path that leads to nothing, in words: where it breaks off, and what is called alike there."""
+    path = Path(path)
+    while not path.parent.is_dir():
+        path = path.parent
+    folder = "this folder" if path.parent == Path() else str(path.parent)
+    try:
+        names = [p.name for p in path.parent.iterdir() if not p.name.startswith(".")]
+    except OSError:
+        return f"{folder} may not be read"
+    return f"{folder} has no {path.name!r}; {suggestion(path.name, names)[:160] if names else 'it is empty'}"
 
 
 def inside(root: str | Path, relative: str) -> Path:

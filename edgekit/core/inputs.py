@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit.core.errors import UserError
+from edgekit.core.files import nearby
 from edgekit.core.places import PACKAGE, asset
 from edgekit.core.recipe import Config, recipes_of
 from edgekit.core.run import find_input
@@ -43,7 +44,8 @@ def how_to_make(item: str) -> str:
     parts = Path(item).parts
     where = parts.index("runs") if "runs" in parts[:-2] else len(parts)
     if len(parts) < where + 3 or not (PACKAGE / parts[where + 1] / "run.py").is_file():
-        return "it is yours to bring: check the path, or name another"
+        there = Path(item).exists() or item.startswith("package:")
+        return f"it is yours to bring: check the path{'' if there else f' ({nearby(item)})'}, or name another"
     verb, name = parts[where + 1 : where + 3]
     recipes = recipes_of(verb)
     recipe = {recipe.replace("/", "-"): recipe for recipe in recipes}.get(name, "RECIPE")

@@ -24,6 +24,7 @@ from edgekit.core.alone import alone
 from edgekit.core.errors import UserError
 from edgekit.core.files import (
     append_jsonl,
+    nearby,
     read_json,
     read_jsonl,
     sha256_file,
@@ -138,7 +139,8 @@ def find_input(text: str) -> Path:
     if folder.is_file():
         return folder
     if not folder.is_dir():
-        raise UserError(f"input {text}: there is no such directory", "nothing is there", "check the path")
+        why, hint = "nothing is there", f"check the path: {nearby(folder)}"
+        raise UserError(f"input {text}: there is no such directory", why, hint)
     manifest = folder / "manifest.json"
     if manifest.is_file():
         schema = read_json(manifest).get("schema")

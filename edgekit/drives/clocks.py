@@ -10,6 +10,8 @@ from edgekit.drives.telemetry import Record
 LEAP_S = 5.0  # a step forward longer than this, and twenty times the usual one, is told as a leap
 USUAL = 20.0
 SET_BACK = 0.01  # more of the times than this falling back is a broken clock, not jitter
+# What a clock may count in instead of seconds.
+FINER = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 APART_S, APART = 2.0, 0.05  # lengths of one drive may differ by the larger of the two
 
 
@@ -47,6 +49,29 @@ def rising(times_s: np.ndarray, what: str) -> tuple[np.ndarray, list[str]]:
             "cut the drive there, or mend its times",
         )
     return kept, [f"{what}: {left} of {len(times_s)} times do not rise and are left out"]
+
+
+def check_seconds(times_s: np.ndarray, record: Record, gap_s: float) -> None:
+    """Raises UserError where a record's times look like a finer unit than seconds.
+
+    times_s: of the frames, from 0. Two signs together, as each alone may be so: the usual step is too long
+    for any two rows to be joined, and a thousandth (millionth …) of the record is half to twice as long as
+    the frames.
+    """
+    series = record.series.get("speed_mps")
+    if series is None or len(series.t_s) < 2 or len(times_s) < 2:
+        return
+    step, span = float(np.median(np.diff(series.t_s))), float(series.t_s[-1] - series.t_s[0])
+    if step <= max(APART_S, gap_s):
+        return
+    for unit, parts in FINER.items():
+        if 0.5 <= span / parts / float(times_s[-1]) <= 2:
+            raise UserError(
+                f"{record.source}: its times are not in seconds",
+                f"its rows are {step:g} apart and run over {span:g}, the frames over {times_s[-1]:.1f} s: "
+                f"{unit} by mistake",
+                f"divide its times by {parts:.0f}",
+            )
 
 
 def against(times_s: np.ndarray, record: Record, start_s: float) -> list[str]:

@@ -22,7 +22,10 @@ TURN_RPS = 2.0  # a full turn in three seconds
 LATERAL_CELLS = TURN_CELLS = 3
 KMH = (2.85, 4.55)  # of Δspeed over ∫acceleration: 3.6 with a correlation of at least 0.8 either way
 MPH = (1.79, 2.85)  # 2.237
-SLOPE_CELLS, SLOPE_R, SLOPE_SPREAD = 20, 0.8, 0.3
+SLOPE_CELLS, SLOPE_R = 20, 0.8  # noise that leaves 0.8 moves the ratio by 1.25 at most: 1 stays below MPH
+SLOPE_SPREAD = (
+    0.1  # m/s², as a road that rises by 1 % feels: below it hills and the sensor's drift speak, no driver
+)
 
 
 class Cells(NamedTuple):

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from edgekit.core.errors import UserError
-from edgekit.core.files import inside
+from edgekit.core.files import inside, nearby
 from edgekit.drives.arrays import frame_times, holds_arrays, read_arrays
-from edgekit.drives.clocks import against, leaps
+from edgekit.drives.clocks import against, check_seconds, leaps
 from edgekit.drives.config import Reading
 from edgekit.drives.find import (
     BAGS,
@@ -104,6 +104,7 @@ class Drive:
             start_s = min((float(series.t_s[0]) for series in record.series.values()), default=0.0)
             notes.append(f"{record.source}: its first row is taken to be at the first frame")
         try:
+            check_seconds(self.times_s, record, self._reading.gap_s)
             notes += check(record, self._reading.plausible)
         except UserError as error:
             raise UserError(f"drive {self.id}: {error.what}", error.why, error.do) from None
@@ -213,7 +214,7 @@ def open_drive(path: str | Path, reading: Reading | None = None) -> Drive:
             )
         return _film(path, path, reading)
     if not path.is_dir():
-        raise UserError(f"{path}: no such drive", "nothing is there", "check the path")
+        raise UserError(f"{path}: no such drive", "nothing is there", f"check the path: {nearby(path)}")
     if (path / "drive.json").is_file():
         return _own(path, reading)
     if holds_arrays(path):

@@ -66,6 +66,17 @@ def _check_finite(path: Path, rows: np.ndarray, first: int) -> None:
         )
 
 
+def _check_commas(path: Path, header: Sequence[str]) -> None:
+    """Spreadsheets of many countries part columns by semicolons, and write 1,5 for 1.5."""
+    for mark, called in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise UserError(
+                f"{path}: its columns are not parted by commas",
+                f"its header, {header[0][:80]!r}, has {called} instead",
+                "save it with commas between columns and points in numbers (0.2,8.5)",
+            )
+
+
 def _too_long(path: Path) -> UserError:
     return UserError(f"{path}: too long", f"more than {MAX_ROWS} rows", "cut the drive in parts")
 
@@ -74,6 +85,7 @@ def _csv(path: Path, columns: Sequence[str], needed: Sequence[str]) -> dict[str,
     """UTF-8, with or without the byte-order mark that spreadsheets write."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
+        _check_commas(path, reader.fieldnames or [])
         names = _named(path, reader.fieldnames or [], columns, needed)
         flat = array("d")
         for number, row in enumerate(reader, start=2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from array import array
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,6 +16,8 @@ import numpy as np
 from edgekit.core.errors import UserError
 from edgekit.drives.footage import MAX_FPS, MAX_FRAMES, Footage, Load
 from edgekit.engine.pixels import MAX_PIXELS
+
+MOST_BOXES = 10_000  # of an MP4 that are looked at for its index: a fragmented one has some for each second
 
 
 class Scan(NamedTuple):
@@ -239,8 +242,46 @@ def _open(path: str | Path):
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
-        raise UserError(f"{path}: not a readable video", str(error), "check the file") from None
+        raise _unreadable(Path(path), error) from None
     if not container.streams.video or container.streams.video[0].codec_context is None:
         container.close()
         raise UserError(f"{path}: no video in it", "the container has no video stream", "check the file")
     return container
+
+
+def _unreadable(path: Path, error: av.error.FFmpegError | OSError) -> UserError:
+    """Why a video does not open, without the library's own numbers."""
+    size = path.stat().st_size if path.is_file() else 0
+    if _lacks_index(path):
+        return UserError(
+            f"{path}: the film's index is missing (MP4's moov)",
+            f"{size / 1e6:.1f} MB of it are there, but the index is written last: the recording was probably cut off",
+            "recover it with a tool such as untrunc, or leave it out; what is recorded as mkv or fragmented MP4 "
+            "survives being cut off",
+        )
+    return UserError(
+        f"{path}: not a readable video", f"{error.strerror or error}; it has {size} bytes", "check the file"
+    )
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether a file begins as MP4 or MOV does, and none of its boxes (length, kind, content) is a whole
+    index."""
+    kinds: list[bytes] = []
+    try:
+        with open(path, "rb") as file:
+            end = file.seek(0, io.SEEK_END)
+            at = 0
+            while at < end and len(kinds) < MOST_BOXES:
+                file.seek(at)
+                head = file.read(16)
+                length = int.from_bytes(head[:4], "big")
+                if length == 1:  # too long for 32 bits
+                    length = int.from_bytes(head[8:16], "big")
+                kinds.append(head[4:8] if at + length <= end else b"")
+                if length < 8:  # 0: up to the end of the file; else it is damaged
+                    break
+                at += length
+    except OSError:
+        return False
+    return kinds[:1] in ([b"ftyp"], [b"mdat"], [b"wide"]) and b"moov" not in kinds and len(kinds) < MOST_BOXES

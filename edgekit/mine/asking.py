@@ -40,6 +40,11 @@ class Asked(NamedTuple):
     first: Answer | None = None
 
 
+def key_of(drive: Drive, number: int, prompt: Prompt) -> str:
+    """Of an answer in a log: it belongs to the prompt it was given to."""
+    return f"{drive.id}/{number:06d}?{prompt.sha256[:8]}"
+
+
 def ask_drive(
     teacher: Answerer,
     drive: Drive,
@@ -59,8 +64,7 @@ def ask_drive(
     boxes = boxes or [()] * len(numbers)
 
     def ask(which: Sequence[int], prompts: Sequence[Prompt], shown, what: str) -> list[Answer]:
-        # A log's answer belongs to the prompt it was given to.
-        keys = [f"{drive.id}/{n:06d}?{prompt.sha256[:8]}" for n, prompt in zip(which, prompts, strict=True)]
+        keys = [key_of(drive, n, prompt) for n, prompt in zip(which, prompts, strict=True)]
         texts = [prompt.text for prompt in prompts]
         return ask_all(teacher, keys, texts, shown, log, batch, what)
 

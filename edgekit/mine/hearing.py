@@ -18,8 +18,8 @@ from edgekit.core.progress import bar
 from edgekit.dataset.answers import AnswerLog
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answerer
-from edgekit.library import Library, Selector
-from edgekit.mine.asking import Asked, ask_drive
+from edgekit.library import Library, Selector, compose
+from edgekit.mine.asking import Asked, ask_drive, key_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import Corridor, Expert
 from edgekit.mine.experts.heads import ious
@@ -37,6 +37,33 @@ class Heard(NamedTuple):
     selector: Selector | None
 
 
+def answers_in(state: Path, drive: Drive) -> Path:
+    return state / "answers" / f"{drive.id}.jsonl"
+
+
+def boxes_in(state: Path, drive: Drive) -> Path:
+    return state / "detected" / f"{drive.id}.jsonl"
+
+
+def heard_before(
+    drives: Sequence[Drive], wanted: Sequence[Sequence[int]], library: Library, state: Path
+) -> str | None:
+    """What the logs hold of a run that was killed, in words; None where they hold nothing."""
+    prompt, answered, again, seen = compose(library), 0, 0, 0
+    for drive, numbers in zip(drives, wanted, strict=True):
+        if (log := answers_in(state, drive)).is_file():
+            keys = {row["id"] for row in read_jsonl(log, torn=True)}
+            first = sum(key_of(drive, n, prompt) in keys for n in numbers)
+            answered, again = answered + first, again + len(keys) - first
+        if (log := boxes_in(state, drive)).is_file():
+            seen += len({row["frame"] for row in read_jsonl(log, torn=True)} & set(numbers))
+    if not answered and not seen:
+        return None
+    more = f", {again:,} of them a second time" if again else ""
+    more += f", and detectors had looked at {seen:,}" if seen else ""
+    return f"{answered:,} of {sum(map(len, wanted)):,} frames were answered before{more}: going on"
+
+
 def hear(
     config: MineConfig, drive: Drive, numbers: Sequence[int], teacher: Answerer, experts: Sequence[Expert],
     library: Library, state: Path,
@@ -44,9 +71,9 @@ def hear(
     """Detects, then asks, what the logs below ``state`` do not hold yet."""
     told: list[list[Said]] = []
     if experts:
-        told = look(experts, drive, numbers, config.fusion.corridor, state / "detected" / f"{drive.id}.jsonl")
+        told = look(experts, drive, numbers, config.fusion.corridor, boxes_in(state, drive))
     boxes = [merged(box for one in frame for found in one.boxes.values() for box in found) for frame in told]
-    log = AnswerLog(state / "answers" / f"{drive.id}.jsonl")
+    log = AnswerLog(answers_in(state, drive))
     dynamic = config.dynamic if config.prompts == "dynamic" else None
     asked, selector = ask_drive(teacher, drive, numbers, library, dynamic, config.asked_at_once, log, boxes)
     return Heard(asked, told, selector)

@@ -8,7 +8,8 @@ from pathlib import Path
 from edgekit.core.errors import UserError
 from edgekit.core.places import asset
 from edgekit.core.recipe import Plan
-from edgekit.drives import Drive, open_drives
+from edgekit.dataset.sample import SPLITS
+from edgekit.drives import open_drives
 from edgekit.drives.config import Reading
 from edgekit.mine.frames import frame_numbers
 from edgekit.models.sizes import sizes_of
@@ -30,8 +31,10 @@ def plan_mining(
     batch: int,
     reading: Reading | None = None,
     detectors: Sequence[str] = (),
+    gold: str | None = None,
 ) -> Plan:
-    """Estimates for a Checkpoint in torch on two CPU cores; no frame is decoded for them.
+    """Estimates for a Checkpoint in torch on two CPU cores, and which drives mining would refuse. Headers, telemetry
+    and truth are read for that; a frame is decoded only where a film's reader must, to count.
 
     teacher: None where a port answers; dynamic: a frame may be asked twice.
     """
@@ -39,14 +42,29 @@ def plan_mining(
     for given in drives:
         try:
             found = open_drives(_place(given), reading)
-            frames += sum(len(frame_numbers(_length(d), every, frames_per_drive)) for d in found)
         except (UserError, OSError) as error:
+            there = (
+                not given.startswith("package:") and Path(given).exists()
+            )  # else another command may make it
             why = error.why if isinstance(error, UserError) else str(error)
-            notes.append(f"{given}: not counted ({why}); taken as {UNTOLD} frames")
+            refused = _refused(error) if there else f"{given}: not counted ({why})"
+            notes.append(f"{refused}; taken as {UNTOLD} frames")
             frames += UNTOLD
+            continue
+        for drive in found:
+            length = UNTOLD
+            try:
+                length = len(drive)
+                _ = drive.truth(), drive.telemetry
+            except (UserError, OSError) as error:
+                notes.append(_refused(error))
+            frames += len(frame_numbers(length, every, frames_per_drive))
     questions = frames * (2 if dynamic else 1)
     again = " (dynamic: at most two a frame)" if dynamic else ""
     notes.insert(0, f"{frames} frames, {questions} questions{again}")
+    if gold and (rows := _rows(_place(gold))):
+        questions += rows
+        notes.insert(1, f"{rows} more about the gold frames")
     minutes = 0.2 + frames * (FRAME_S + len(detectors) * DETECT_S) / 60
     disk = 0.01 + frames * FRAME_GB
     notes += [f"NOT HERE: the detector {file}" for file in detectors if file and not Path(file).is_file()]
@@ -80,6 +98,13 @@ def _place(given: str) -> Path:
     return folder / "out" if (folder / "manifest.json").is_file() else folder
 
 
-def _length(drive: Drive) -> int:
-    """Frames: a rendered drive's truth has a row for each, so that its video need not be read."""
-    return len(drive.truth() or drive)
+def _rows(dataset: Path) -> int:
+    """Rows of a Dataset by its lines; 0 where it is not there yet."""
+    return sum(
+        sum(1 for _ in file.open("rb")) for split in SPLITS if (file := dataset / f"{split}.jsonl").is_file()
+    )
+
+
+def _refused(error: UserError | OSError) -> str:
+    told = f"{error.what} ({error.why}); {error.do}" if isinstance(error, UserError) else str(error)
+    return f"WOULD BE REFUSED: {told}"

@@ -108,7 +108,9 @@ def sheet(rows: dict[str, np.ndarray], heads: list[str], path: Path) -> None:
     for number, (name, pictures) in enumerate(rows.items()):
         top = _HEAD + number * (h + 4)
         told = _broken(pen, name, _SIDE - 8, font)
-        pen.multiline_text((4, top + h // 2 - 6 * len(told.split("\n"))), told, font=font, fill=(236, 236, 230))
+        pen.multiline_text(
+            (4, top + h // 2 - 6 * len(told.split("\n"))), told, font=font, fill=(236, 236, 230)
+        )
         for column, picture in enumerate(pictures):
             image = Image.fromarray(np.ascontiguousarray(picture)).resize((w, h), Image.Resampling.NEAREST)
             paper.paste(image, (_SIDE + column * (w + 4), top))

@@ -13,7 +13,7 @@ from PIL import Image
 from edgekit.core.box import Box
 from edgekit.core.errors import UserError, suggestion
 from edgekit.mine.experts.config import ExpertConfig, Input
-from edgekit.mine.experts.heads import decode, strongest, suppressed
+from edgekit.mine.experts.heads import decode, strongest, suppressed, unlike
 
 GREY = 114  # what a letterbox is filled with: YOLO's own
 MOST_NAMES = 100_000  # characters of a file's metadata that are read
@@ -70,7 +70,10 @@ class OnnxExpert:
         self.input, self.dtype = self._input()
         spec = config.input
         grey = np.full((spec.height, spec.width, 3), GREY, dtype=np.uint8)
-        self.things = self._things(self._raw(grey)[0].shape[1])
+        outputs = self._outputs(grey)
+        if why := unlike(config.head, outputs, config.activation):
+            raise self._misfit(why)
+        self.things = self._things(self._decoded(outputs)[0].shape[1])
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Box]]:
         """Boxes per image, best first. images: RGB uint8 (H, W, 3) of any size."""
@@ -78,7 +81,7 @@ class OnnxExpert:
 
     def _one(self, image: np.ndarray) -> list[Box]:
         config, spec = self.config, self.config.input
-        scores, shares = self._raw(image)
+        scores, shares = self._decoded(self._outputs(image))
         found = strongest(scores, shares, list(self.things), config.score, 10 * config.most)
         names = np.array([self.things[c] for c in found.columns.tolist()], dtype=object)
         # DETR gives each thing once by itself: only one box of two classes that are one thing to us goes.
@@ -92,19 +95,26 @@ class OnnxExpert:
             if box[2] > box[0] and box[3] > box[1]  # what lay in the letterbox's grey has no area left
         ]
 
-    def _raw(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _outputs(self, image: np.ndarray) -> list[np.ndarray]:
+        spec = self.config.input
+        fed = picture(image, spec, place((image.shape[1], image.shape[0]), spec)).astype(self.dtype)
+        return self.session.run(None, {self.input: fed})
+
+    def _decoded(self, outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(scores (n, C), boxes (n, 4) in shares of the input)."""
         config, spec = self.config, self.config.input
-        fed = picture(image, spec, place((image.shape[1], image.shape[0]), spec)).astype(self.dtype)
-        outputs = self.session.run(None, {self.input: fed})
         try:
             return decode(config.head, outputs, (spec.width, spec.height), config.activation, config.columns)
         except ValueError as error:
-            raise UserError(
-                f"expert {self.name}: {self.file.name} does not fit head: {config.head}",
-                str(error),
-                "set head, columns and activation to what the file has, export it again in float32, or name another",
-            ) from None
+            raise self._misfit(str(error)) from None
+
+    def _misfit(self, why: str) -> UserError:
+        names = ", ".join(output.name for output in self.session.get_outputs())
+        return UserError(
+            f"expert {self.name}: {self.file.name} does not fit head: {self.config.head}",
+            f"{why} (named {names[:80]})",
+            "set head, columns and activation to what the file has, export it again in float32, or name another",
+        )
 
     def _open(self):
         import onnxruntime

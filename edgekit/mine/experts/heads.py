@@ -19,6 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+WIDE = 4.0  # a box that ends so many pictures away is in pixels; an SSD of COCO shown grey stays below 1.3
+TURNED = 0.01  # share of boxes that end before they begin; an SSD's sizes are exponentials, and leave none
+EDGE = 0.01  # DETR's boxes come out of a sigmoid, 0 to 1; half precision rounds a little beyond
+
 
 class Found(NamedTuple):
     """Boxes (n, 4) x0 y0 x1 y1, their columns (n,) and scores (n,), best first."""
@@ -59,6 +63,43 @@ def decode(
             f"with activation {activation!r} they stay so"
         )
     return scores, boxes
+
+
+def unlike(head: str, outputs: Sequence[np.ndarray], activation: str = "auto") -> str | None:
+    """In words, which other head the outputs look like, and why; None where nothing speaks against ``head``.
+
+    outputs: of a picture with nothing in it, where no box is more at home than another. SSD's and DETR's have
+    the same shapes; what numbers their boxes and scores can be tells them apart.
+    """
+    if len(outputs) == 1 and outputs[0].ndim == 3:
+        looks, why = "head: yolo", "there is one output"
+    else:
+        try:
+            scores, boxes = _pair(outputs)
+        except ValueError:  # like none of them: decode tells what is wanted
+            return None
+        looks, why = _looks(scores, boxes, activation)
+    return (
+        None if f"head: {head}" in looks.split(" or ") else f"it looks like {looks}: {why}; {told(outputs)}"
+    )
+
+
+def _looks(scores: np.ndarray, boxes: np.ndarray, activation: str) -> tuple[str, str]:
+    """(the head or heads that scores (n, C) and boxes (n, 4) may be of, why)."""
+    turned = float(np.mean((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])))
+    low, high = np.nanmin(boxes, initial=0.0), np.nanmax(boxes, initial=0.0)
+    if high > WIDE:
+        return "no head that is read here", f"its boxes reach {high:.4g}, as pixels do and not shares"
+    if turned > TURNED:
+        return "head: detr", f"read as corners, {turned:.0%} of its boxes end before they begin"
+    if low < -EDGE or high > 1 + EDGE:
+        return (
+            "head: ssd",
+            f"its boxes run from {low:.2f} to {high:.2f}, and DETR's centres and sizes stay within 0 and 1",
+        )
+    if activation != "none" and scores.size and scores.min() >= 0 and scores.max() <= 1:
+        return "head: ssd", "its scores are probabilities already (for a DETR of such set activation: none)"
+    return "head: ssd or head: detr", "there are scores and boxes"
 
 
 def strongest(scores: np.ndarray, boxes: np.ndarray, wanted: Sequence[int], score: float, most: int) -> Found:

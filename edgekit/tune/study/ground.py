@@ -99,7 +99,9 @@ class Ground:
             self.names = {"style": list(STYLES), "view": list(VIEWS)}
             drawn = [
                 *pictures("source", NET_PICTURES, NET_SEED),
-                *pictures(self.target, NET_PICTURES // 4, NET_SEED),  # else it would be blind to what is measured
+                *pictures(
+                    self.target, NET_PICTURES // 4, NET_SEED
+                ),  # else it would be blind to what is measured
             ]
             images = [squeezed(picture.rgb, *self.side) for picture in drawn]
             targets = {

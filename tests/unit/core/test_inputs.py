@@ -4,8 +4,10 @@ from typing import ClassVar
 
 import pytest
 
+from edgekit.core.errors import UserError
 from edgekit.core.inputs import given, how_to_make, missing
 from edgekit.core.recipe import Config
+from edgekit.core.run import find_input
 
 
 class ProbeConfig(Config):
@@ -29,6 +31,20 @@ def test_missing_is_what_is_not_there_or_not_whole_and_nothing_is_fetched(tmp_pa
         data=["half", "clip.mp4", "gone", "gone", "package:sample", "package:no", str(tmp_path)],
     )
     assert missing(config) == ["half", "gone", "package:no"]
+
+
+def test_what_is_not_there_is_told_with_what_is_called_alike(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trips" / "monday").mkdir(parents=True)
+    for item, says in [
+        ("trips/munday", "trips has no 'munday'; did you mean 'monday'?"),
+        ("trip/monday", "this folder has no 'trip'; did you mean 'trips'?"),
+        ("trips/monday/a.mp4", "trips/monday has no 'a.mp4'; it is empty"),
+    ]:
+        with pytest.raises(UserError) as caught:
+            find_input(item)
+        assert says in caught.value.do and says in how_to_make(item)
+    assert "has no" not in how_to_make("trips/monday")
 
 
 @pytest.mark.parametrize(

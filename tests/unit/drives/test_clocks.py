@@ -44,6 +44,24 @@ def test_another_clock_is_told_and_can_be_set_right(tmp_path):
     assert right.notes == []
 
 
+@pytest.mark.parametrize("unit, parts", [("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)])
+def test_times_in_a_finer_unit_are_refused_with_the_guess(tmp_path, unit, parts):
+    t = (1_700_000_000 + np.arange(100) / 5) * parts  # since 1970, 5 rows a second
+    with pytest.raises(UserError, match=f"(?s){unit} by mistake.*divide its times by {parts:.0f}"):
+        drive_with(tmp_path, t, np.full(100, 7.0)).speeds_mps()
+
+
+@pytest.mark.parametrize(
+    "t",
+    [
+        np.arange(20_000) * 1.0,  # a whole morning's record beside a clip of 20 s, a row a second
+        np.arange(10) * 4.0,  # rows that stand far apart
+    ],
+)
+def test_long_and_slow_records_in_seconds_pass(tmp_path, t):
+    assert drive_with(tmp_path, t, np.full(len(t), 7.0)).speeds_mps()[0] == 7.0
+
+
 @pytest.mark.parametrize("share, told", [(1.0, 0), (0.97, 0), (0.7, 1), (1.4, 1)])
 def test_a_video_that_runs_longer_or_shorter_than_the_telemetry_is_told(tmp_path, share, told):
     n = round(600 * share)

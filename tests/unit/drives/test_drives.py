@@ -205,6 +205,8 @@ def test_times_come_back_as_they_were(tmp_path):
     [
         ("t_s,yaw_rate_rps\n0,1\n", "no speed_mps; found t_s, yaw_rate_rps"),
         ("t_s,speed_kmh\n0,1\n", "divide speed_kmh by 3.6"),
+        ("t_s;speed_mps\n0;1\n0,2;1,5\n", "has semicolons instead"),
+        ("t_s\tspeed_mps\n0\t1\n", "has tabs instead"),
         ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n", "empty"),
         ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n0,1,0,0\n0.2,nan,0,0\n", ":3: NaN"),
         ("t_s,speed_mps,yaw_rate_rps,accel_mps2\n0,1,0,0\n1,1,0,0\n0.5,1,0,0\n", ":4: times do not rise"),
@@ -239,8 +241,8 @@ def test_bad_drives_are_refused(drive, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="not a drive"):
         open_drive(tmp_path / "empty")
-    with pytest.raises(UserError, match="no such drive"):
-        open_drive(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="(?s)no such drive.*has no 'emty'; did you mean 'empty'"):
+        open_drive(tmp_path / "emty")
 
 
 def test_bad_truth_is_refused(drive):

@@ -60,6 +60,32 @@ def test_kmh_is_seen_by_the_acceleration(seed, noise):
     assert KMH in str(error.value) and len(str(error.value).splitlines()) == 3
 
 
+def gentle(amp: float, grade: float = 0.0):
+    """A made drive of at most 19 m/s that accelerates by ``amp`` m/s² at most. grade: the hills' share of what the
+    accelerometer feels, m/s²."""
+    random = np.random.default_rng(1)
+    t = np.arange(0, 300, 0.05)
+    speed = np.clip(9 + np.cumsum(np.repeat(random.uniform(-amp, amp, 75), 80)) / 20, 0, 19)
+    hills = grade * np.repeat(random.standard_normal(30), 200)
+    return t, speed, np.gradient(speed, t) + hills + 0.1 * random.standard_normal(len(t))
+
+
+@pytest.mark.parametrize("amp", [0.25, 0.35, 0.5])
+def test_kmh_of_a_gentle_drive_below_70_is_seen_by_the_acceleration(amp):
+    t, speed, accel = gentle(amp)
+    assert findings(record(t, 3.6 * speed)) == [] and 3.6 * speed.max() < 70  # nothing else tells
+    assert findings(record(t, speed, None, accel)) == []
+    with pytest.raises(UserError, match=r"(?s)km/h by mistake.*divide it by 3\.6"):
+        check(record(t, 3.6 * speed, None, accel))
+
+
+@pytest.mark.parametrize("amp, grade", [(0.1, 0.0), (0.3, 0.5), (0.1, 0.5)])
+def test_where_the_driver_hardly_accelerates_or_hills_drown_it_there_is_no_verdict(amp, grade):
+    t, speed, accel = gentle(amp, grade)
+    for factor in (1.0, 2.237, 3.6):
+        assert slope_of(seconds(Series(t, factor * speed)), Series(t, accel)) is None
+
+
 def test_miles_an_hour_are_seen_too():
     t, speed, yaw, accel = city()
     with pytest.raises(UserError, match=r"(?s)miles an hour.*0\.44704"):

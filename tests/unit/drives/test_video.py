@@ -111,9 +111,26 @@ def test_a_recorder_that_was_stopped_leaves_no_length(tmp_path):
 
 
 def test_a_video_without_its_index_cannot_be_opened(tmp_path):
-    path = remux(whole(tmp_path), tmp_path / "index-last.mp4")
-    with pytest.raises(UserError, match="not a readable video"):
-        open_drive(cut(path, 0.9))
+    for share in (0.9, 0.5):  # within the index, and before it
+        path = cut(remux(whole(tmp_path), tmp_path / "index-last.mp4"), share)
+        with pytest.raises(UserError) as caught:
+            open_drive(path)
+        error = caught.value
+        assert (
+            "index is missing" in error.what
+            and "Errno" not in str(error)
+            and len(str(error).splitlines()) == 3
+        )
+        assert f"{path.stat().st_size / 1e6:.1f} MB" in error.why and "cut off" in error.why
+        assert "untrunc" in error.do and "mkv" in error.do
+
+
+@pytest.mark.parametrize("data", [b"", b"no video at all", b"\0\0\0\x08ftyp\0\0\0\x08moov"])
+def test_what_is_no_video_is_not_taken_for_one_without_an_index(tmp_path, data):
+    (tmp_path / "clip.mp4").write_bytes(data)
+    with pytest.raises(UserError, match="not a readable video") as caught:
+        open_drive(tmp_path / "clip.mp4")
+    assert "Errno" not in str(caught.value) and f"it has {len(data)} bytes" in caught.value.why
 
 
 def damaged(path, packet_number: int):

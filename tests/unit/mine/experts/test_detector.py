@@ -92,7 +92,7 @@ def test_a_detr_graph_and_names_from_the_recipe(tmp_path):
         ({"classes": {7: "cone"}}, "its scores have 2 columns"),
         ({"columns": 80}, "not 80"),
         ({"names": ["cone"]}, "1 names are given"),
-        ({"head": "ssd"}, "its outputs are (1, 6, 30)"),
+        ({"head": "ssd"}, "it looks like head: yolo: there is one output; its outputs are (1, 6, 30)"),
         ({"input": {**NCHW, "width": 128}}, "it takes image tensor(float) [1, 3, 64, 96]"),
         ({"input": {**NCHW, "layout": "nhwc"}}, "[1, 64, 96, 3]"),
         ({"model": "nowhere.onnx"}, "no such file"),
@@ -103,6 +103,45 @@ def test_another_detector_than_the_recipe_says_is_refused_with_what_it_has(tmp_p
     with pytest.raises(UserError) as caught:
         open_expert(ExpertConfig(**(given | change)))
     assert why in str(caught.value)
+
+
+def likeness(tmp_path, scores: np.ndarray, boxes: np.ndarray, head: str, activation: str = "auto"):
+    path = graph(tmp_path / "pair.onnx", {"scores": scores[None], "places": boxes[None]})
+    given = {"head": head, "activation": activation, "classes": {1: "cone"}, "input": NCHW}
+    return open_expert(ExpertConfig(model=str(path), **given))
+
+
+SHARES = np.random.default_rng(0).uniform(0.05, 0.95, (60, 2))
+CORNERS = np.concatenate([SHARES - 0.1, SHARES + 0.1], axis=1)  # of anchors, some beyond the picture's edge
+CENTRES = np.concatenate([SHARES, np.full((60, 2), 0.1)], axis=1)
+CHANCES, LOGITS = np.full((60, 3), 0.02), np.full((60, 3), -4.0) + [0, 0, 9]
+
+
+@pytest.mark.parametrize(
+    "scores, boxes, head, activation, why",
+    [
+        (CHANCES, CORNERS, "detr", "auto", "it looks like head: ssd: its boxes run from -0.0"),
+        (CHANCES, CORNERS, "detr", "none", "it looks like head: ssd: its boxes run from -0.0"),
+        (CHANCES, CORNERS.clip(0, 1), "detr", "auto", "head: ssd: its scores are probabilities already"),
+        (LOGITS, CENTRES, "ssd", "sigmoid", "it looks like head: detr: read as corners, "),
+        (LOGITS, CENTRES, "ssd", "auto", "it looks like head: detr"),
+        (CHANCES, 64 * CORNERS, "ssd", "auto", "as pixels do and not shares"),
+        (CHANCES, CORNERS, "yolo", "auto", "it looks like head: ssd"),
+    ],
+)
+def test_another_head_than_the_recipes_is_told_by_its_numbers(tmp_path, scores, boxes, head, activation, why):
+    with pytest.raises(UserError) as caught:
+        likeness(tmp_path, scores, boxes, head, activation)
+    error = caught.value
+    assert f"does not fit head: {head}" in error.what and why in error.why
+    assert "(1, 60, 3), (1, 60, 4) (named scores, places)" in error.why and len(str(error).splitlines()) == 3
+
+
+def test_a_pair_that_is_what_the_recipe_says_opens(tmp_path):
+    likeness(tmp_path, CHANCES, CORNERS, "ssd")
+    likeness(tmp_path, LOGITS, CORNERS, "ssd", "sigmoid")
+    likeness(tmp_path, LOGITS, CENTRES, "detr")
+    likeness(tmp_path, CHANCES, CENTRES, "detr", "none")
 
 
 @pytest.mark.parametrize("names", [None, "no list", "{1: 'cone'}", "__import__('os').getcwd()"])

@@ -33,3 +33,6 @@ def test_the_real_detector_finds_real_lights_and_refuses_another_class_count():
     )  # the whole split: .776 (benchmarks/lights.py); boxes out of place would find next to none
     with pytest.raises(UserError, match="90 classes, not 80"):
         open_expert(config.model_copy(update={"columns": 80}))
+    for activation in ("auto", "none", "sigmoid"):
+        with pytest.raises(UserError, match="it looks like head: ssd"):
+            open_expert(config.model_copy(update={"head": "detr", "activation": activation}))
