@@ -7,7 +7,8 @@
 drives:     rendered, with truth. --simulated adds scenes of render's traffic that are not drawn (so that all that
             is there counts as seen): longer, and enough of them for an interval.
 noise:      edgekit/mine/corrupt.py at three levels: bursts, confusions, hidden things, a drift.
-steps:      raw -> smoothed -> motion -> fused, then each step left out, and each alone.
+steps:      raw -> smoothed -> chained -> motion -> fused, then each step left out, and each alone. The chain learns
+            from the gold scenes.
 expert:     simulated, of the stated recall and precision; what it and the labels are worth is measured on every
             fifth scene (gold), which is scored nowhere.
 an error:   a told state other than the truth's; of a speed: more than 5 km/h off. Unknown is no error, and is told
@@ -65,7 +66,7 @@ def table(report: dict[str, Any]) -> str:
             by_task = ", ".join(f"{t} {last[t]['value']:.0%}" for t in TASKS)
             lines += [
                 "",
-                f"Removed after all four steps, by task: {by_task} (the simulated expert speaks of lights and cones).",
+                f"Removed after all steps, by task: {by_task} (the simulated expert speaks of lights and cones).",
             ]
             for kind, row in one["events"].items():
                 steps = "; ".join(

@@ -13,12 +13,16 @@ from edgekit.dataset.bootstrap import draw, interval, intervals
 from edgekit.dataset.score import DETECTED, LIGHT_STATES, counts, median_kmh, score, state
 from edgekit.drives import FrameTruth, open_drives
 from edgekit.mine import motion
+from edgekit.mine.chain import Chain, decode, learn
+from edgekit.mine.config import Lasting, Smoothing
 from edgekit.mine.corrupt import episodes
 from edgekit.mine.experts.fusion import fuse
 from edgekit.mine.experts.reliability import Reliability, judge
 from edgekit.mine.experts.see import Said
+from edgekit.mine.habits import GoldDrive
 from edgekit.mine.measure import events
-from edgekit.mine.smooth import Window, Windows, by_task, smooth, spans
+from edgekit.mine.smooth import OTHERS, Window, Windows, by_task, smooth, spans
+from edgekit.mine.story import windows_of
 
 GOLD_EVERY = 5
 TOLERANCE_KMH = 5
@@ -27,18 +31,23 @@ EXPERT = {"recall": 0.85, "state_right": 0.95, "false_alarms": 0.03, "mean_s": 0
 VARIANTS: dict[str, tuple[str, ...]] = {
     "raw": (),
     "smoothed": ("smooth",),
-    "motion": ("smooth", "motion"),
-    "fused": ("smooth", "motion", "fuse"),
-    "without smoothing": ("motion", "fuse"),
-    "without motion": ("smooth", "fuse"),
+    "chained": ("smooth", "chain"),
+    "motion": ("smooth", "chain", "motion"),
+    "fused": ("smooth", "chain", "motion", "fuse"),
+    "without smoothing": ("chain", "motion", "fuse"),
+    "without the chain": ("smooth", "motion", "fuse"),
+    "without motion": ("smooth", "chain", "fuse"),
+    "smoothing and motion": ("smooth", "motion"),
+    "chain alone": ("chain",),
     "motion alone": ("motion",),
     "expert alone": ("fuse",),
 }
-STEPS = ("raw", "smoothed", "motion", "fused")
+STEPS = ("raw", "smoothed", "chained", "motion", "fused")
+MINED = windows_of(Smoothing())[OTHERS]  # what mining takes unless a recipe says otherwise
 WINDOWS: dict[str, Windows] = {
-    "speed-sized, 10 m": Window(),
-    "speed-sized, 20 m": Window(distance_m=20.0),
-    "speed-sized, lights 10 m, others 20 m": {"light": Window(), "": Window(distance_m=20.0)},
+    "speed-sized, 20 m": MINED,
+    "speed-sized, 10 m": Window(distance_m=10.0),
+    "speed-sized, lights 10 m, others 20 m": {"light": Window(distance_m=10.0), "": MINED},
     "fixed 0.6 s": Window(t_min_s=0.6, t_max_s=0.6),
     "fixed 1 s": Window(t_min_s=1.0, t_max_s=1.0),
     "fixed 2 s": Window(t_min_s=2.0, t_max_s=2.0),
@@ -148,14 +157,20 @@ def fused(
 
 
 def corrected(
-    scene: Scene, raw: list[SceneLabel], steps: Sequence[str], rules: list[motion.Rule]
+    scene: Scene,
+    raw: list[SceneLabel],
+    steps: Sequence[str],
+    rules: list[motion.Rule],
+    chain: Chain | None,
 ) -> tuple[Made, list[dict[str, float]]]:
-    """The labels after smoothing and motion where these are asked for, and each task's confidence."""
+    """The labels after smoothing, the chain and motion where these are asked for, and each task's confidence."""
     speeds, accels, yaws = scene.motion
     labels, aside = raw, [set() for _ in raw]
     sure = [dict.fromkeys(TASKS, 1.0) for _ in raw]
     if "smooth" in steps:
-        labels = smooth(labels, scene.times, speeds)
+        labels = smooth(labels, scene.times, speeds, MINED)
+    if "chain" in steps and chain:
+        labels, _ = decode(chain, raw, labels, scene.times, speeds, Lasting().sure)
     if "motion" in steps:
         known = motion.facts(scene.times, speeds, accels, yaws, labels)
         labels, fired = motion.apply(labels, known, rules)
@@ -177,10 +192,14 @@ def variants(
     """Per variant the labels of each scene; the voices' worth is measured on the gold scenes of this seed."""
     said = [simulated_expert(scene, seed * 10_007 + n) for n, scene in enumerate(scenes)]
     out, before = {}, {}
+    shown = [
+        GoldDrive(scenes[n].times, scenes[n].motion[0], scenes[n].labels, raws[n]) for n in gold(len(scenes))
+    ]
+    chain = learn(shown) if shown else None
     for name, steps in VARIANTS.items():
         alone = tuple(step for step in steps if step != "fuse")
         if alone not in before:
-            before[alone] = [corrected(*pair, alone, rules) for pair in zip(scenes, raws, strict=True)]
+            before[alone] = [corrected(*pair, alone, rules, chain) for pair in zip(scenes, raws, strict=True)]
         both = before[alone]
         if "fuse" in steps:
             judged = []
@@ -289,7 +308,7 @@ def event_rows(scenes, scored, made) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for each in made:
         for n in scored:
-            found = event_tally(scenes[n], {s: each[s][n].labels for s in STEPS}, Window())
+            found = event_tally(scenes[n], {s: each[s][n].labels for s in STEPS}, MINED)
             for kind, table_ in found.items():
                 out[kind] = out.get(kind, 0) + table_
     words = ("events", "found_raw", "erased", "rescued")
@@ -323,7 +342,7 @@ def window_rows(scenes, scored, raws) -> dict[str, Any]:
                 pure += found["long"][1] + found["short"][1]
         wrongs[name], by_task_wrong[name] = by_scene, left
         if window:
-            weights, first = draw(len(scored), 1000, 0), wrongs["speed-sized, 10 m"]
+            weights, first = draw(len(scored), 1000, 0), wrongs[next(iter(WINDOWS))]
             whole = np.maximum(weights @ wrongs["raw"], 1)
             out[name] = {
                 "removed": removed(by_scene, wrongs["raw"], 0),

@@ -23,7 +23,7 @@ Task = Literal["speed", "light", "obstacles", "crossroad"]
 class Span(Config):
     """A window that spans a travelled distance; see edgekit/mine/smooth.py."""
 
-    distance_m: float = Field(10.0, gt=0)
+    distance_m: float = Field(20.0, gt=0)  # half of it behind the car
     v_min_mps: float = Field(1.0, gt=0)
     t_min_s: float = Field(0.2, ge=0)  # shortest and longest whole window
     t_max_s: float = Field(3.0, gt=0)
@@ -41,6 +41,12 @@ class Smoothing(Span):
 
     tasks: dict[Task, Span] = {}
     causal: bool = False  # the past half only, as the demo smooths
+
+
+class Lasting(Config):
+    """A value takes the majority's place from this probability on; see edgekit/mine/chain.py."""
+
+    sure: float = Field(0.9, ge=0.5, lt=1)
 
 
 class Motion(Config):
@@ -104,10 +110,13 @@ class MineConfig(Config):
     frames_per_drive: int | None = Field(None, ge=1)
 
     smoothing: Smoothing | None = Field(default_factory=Smoothing)  # null: no frame hears another
+    chain: Lasting | None = None  # {}: what gold drives teach of how long things and errors last speaks too
     motion: Motion | None = Field(default_factory=Motion)  # null: motion corrects nothing
     experts: list[AnyExpert] = []  # detectors that speak too
     fusion: FusionConfig = Field(default_factory=FusionConfig)
-    gold: str | None = None  # a small labelled Dataset: how reliable the teacher and each detector are
+    gold: str | None = (
+        None  # a small Dataset, labels believed: how reliable each voice is, how long things last
+    )
     keep: Keep | None = None  # null: every mined frame is a row
     workers: RayWorkers | None = None  # {ray: N} spreads drives over a cluster
     splits: dict[Literal["train", "dev", "test"], float] = {"train": 1.0}  # shares of the scenes
@@ -133,8 +142,16 @@ class MineConfig(Config):
         called = [expert.name or Path(getattr(expert, "model", expert.kind)).stem for expert in self.experts]
         if twice := sorted({name for name in called if called.count(name) > 1}):
             raise ValueError(f"two experts are called {twice[0]}: give each a name of its own")
-        if self.gold and not self.experts:
-            raise ValueError("gold measures how reliable detectors are, and there are none: name experts")
+        if self.gold and not self.experts and not self.chain:
+            raise ValueError("gold is for experts and for chain, and there are neither: name one")
+        if self.chain and self.smoothing and self.smoothing.causal:
+            raise ValueError(
+                "chain hears later frames, which smoothing.causal forbids: leave one of them away"
+            )
+        if self.chain and not self.gold:
+            raise ValueError(
+                "chain learns from gold drives: name gold, a Dataset of whole drives, labels believed"
+            )
         if abs(sum(self.splits.values()) - 1) > 1e-6 or min(self.splits.values()) < 0:
             raise ValueError(f"splits must be shares that sum to 1, got {self.splits}")
         return self
@@ -156,7 +173,7 @@ class MineConfig(Config):
 
         return plan_mining(
             self.drives, self.teacher, self.every, self.frames_per_drive, self.prompts == "dynamic",
-            self.asked_at_once, self.reading, [getattr(e, "model", "") for e in self.experts],
+            self.asked_at_once, self.reading, [getattr(e, "model", "") for e in self.experts], self.gold,
         )  # fmt: skip
 
     @property

@@ -20,6 +20,7 @@ from edgekit.core.errors import UserError, suggestion
 from edgekit.core.files import sha256_json
 from edgekit.core.label import SLOTS, TASKS, SceneLabel, coherent
 from edgekit.mine.facts import EPSILON, MEANING, Facts, facts
+from edgekit.mine.smooth import nearest_light
 
 __all__ = ["Bound", "Facts", "Fired", "Rule", "apply", "digest", "facts", "load_rules"]
 
@@ -215,10 +216,5 @@ def apply(
 def _relabelled(label: SceneLabel, rule: Rule, labels: Sequence[SceneLabel], own: int) -> SceneLabel:
     values = label.model_dump() | rule.to
     if "light" in rule.to and "light_arrow" not in rule.to:
-        for away in range(1, len(labels)):
-            near = [labels[i] for i in (own - away, own + away) if 0 <= i < len(labels)]
-            like = next((x for x in near if x.light == rule.to["light"]), None)
-            if like:
-                values |= {"light_arrow": like.light_arrow, "light_kind": like.light_kind}
-                break
+        values |= nearest_light(labels, own, rule.to["light"])
     return coherent(values)

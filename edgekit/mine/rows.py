@@ -11,6 +11,7 @@ from edgekit.dataset import TaskMark
 from edgekit.dataset.score import state
 from edgekit.engine.answerer import Answer
 from edgekit.mine.asking import Asked
+from edgekit.mine.chain import CHAINED
 
 if TYPE_CHECKING:
     from edgekit.mine.experts.fusion import Fused
@@ -73,6 +74,25 @@ def smoothed(marks: Marks, before: SceneLabel, after: SceneLabel, windows: Mappi
         mark.history.append(
             step("smoothed", after, task, mark.confidence, window_s=window_s[task], votes=votes)
         )
+
+
+def chained(marks: Marks, before: SceneLabel, after: SceneLabel, told: Mapping[str, float]) -> None:
+    """What the chain made of it, where it was sure. told: its probabilities by slot.
+
+    A change is as sure as the least of a task's slots; one of which the chain is not sure keeps the confidence that the
+    task had. What is the teacher's own word again is the teacher's.
+    """
+    for task, mark in marks.items():
+        sure = [told[slot] for slot in TASKS[task] if slot in told]
+        if not sure:
+            continue
+        if slots_of(before, task) != slots_of(after, task):
+            unsure = any(slot in CHAINED and slot not in told for slot in TASKS[task])
+            mark.confidence = min([*sure, mark.confidence] if unsure else sure)
+            own = next(one["slots"] for one in mark.history if one["step"] == "vlm")
+            back = own == slots_of(after, task)
+            mark.source, mark.status = ("vlm", "kept") if back else ("smoothed", "changed")
+        mark.history.append(step("chained", after, task, mark.confidence, probability=min(sure)))
 
 
 def moved(marks: Marks, after: SceneLabel, fired: Sequence[Fired]) -> None:

@@ -19,8 +19,8 @@ from edgekit.mine.asking import Asked, selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import open_expert
 from edgekit.mine.frames import frame_numbers, pictures
-from edgekit.mine.gold import reliability_of
-from edgekit.mine.hearing import Heard, hear
+from edgekit.mine.gold import asked_gold, chain_of, reliability_of
+from edgekit.mine.hearing import Heard, hear, heard_before
 from edgekit.mine.keeping import kept
 from edgekit.mine.measure import measure
 from edgekit.mine.motion import load_rules
@@ -63,13 +63,19 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     name = teacher.name if teacher else run.named("teacher") if config.teacher else config.endpoint.model
     teacher = teacher or open_answerer(config.kind, folder, config.endpoint, batch=config.batch)
     run.say(f"{len(drives)} drives, {sum(map(len, wanted))} frames, teacher {teacher.name}")
-    reliability = reliability_of(config, run, teacher, experts, library) if experts else None
+    if before := heard_before(drives, wanted, library, run.state):
+        run.say(before)
+    gold = asked_gold(config, run, teacher, library)
+    reliability = reliability_of(config, run, gold, experts) if experts else None
+    chain = chain_of(run, gold) if config.chain and gold else None
     if config.workers:
         heard_by_all(config, run, drives, wanted)
     stories = []
     for drive, numbers, truth in zip(drives, wanted, truths, strict=True):
         heard = hear(config, drive, numbers, teacher, experts, library, run.state)
-        stories.append(Story(drive, numbers, truth, heard.asked, heard.said, config, rules, reliability))
+        stories.append(
+            Story(drive, numbers, truth, heard.asked, heard.said, config, rules, reliability, chain)
+        )
         tell_of_answers(drive, heard, run)
 
     unheard([one for story in stories for one in story.asked])

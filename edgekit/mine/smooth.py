@@ -105,6 +105,16 @@ def smooth_one(labels: Sequence[SceneLabel], own: int) -> SceneLabel:
     return label_of(_voted(labels, own, SLOTS))
 
 
+def nearest_light(labels: Sequence[SceneLabel], own: int, light: str) -> dict[str, str]:
+    """Arrow and kind of the frame nearest to ``own``, itself first, that shows this light; empty where none does."""
+    for away in range(len(labels)):
+        near = [labels[i] for i in (own - away, own + away) if 0 <= i < len(labels)]
+        like = next((x for x in near if x.light == light), None)
+        if like:
+            return {"light_arrow": like.light_arrow, "light_kind": like.light_kind}
+    return {}
+
+
 def by_task(windows: Windows) -> dict[str, Window]:
     """The window of each task. Raises UserError for a name that is no task."""
     if isinstance(windows, Window):

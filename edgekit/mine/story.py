@@ -10,6 +10,7 @@ from edgekit.core.label import TASKS, SceneLabel
 from edgekit.drives import Drive, FrameTruth
 from edgekit.mine import rows
 from edgekit.mine.asking import Asked
+from edgekit.mine.chain import Chain, decode
 from edgekit.mine.config import MineConfig, Smoothing
 from edgekit.mine.experts.fusion import Fused, fuse
 from edgekit.mine.experts.reliability import Reliability
@@ -37,6 +38,7 @@ class Story:
     def __init__(
         self, drive: Drive, numbers: Sequence[int], truth: dict[int, FrameTruth], asked: list[Asked],
         said: Sequence[Sequence[Said]], config: MineConfig, rules: Sequence[Rule], reliability: Reliability | None,
+        chain: Chain | None = None,
     ):  # fmt: skip
         self.drive, self.numbers, self.asked = drive, numbers, asked
         self.truth = [truth.get(n) for n in numbers]
@@ -45,11 +47,14 @@ class Story:
         self.speeds = [speeds[n] for n in numbers]
         self.steps: dict[str, list[SceneLabel]] = {"raw": [a.answer.seen for a in asked]}
         self.reach: dict[str, list[tuple[int, int]]] = {}
+        self.lasting: list[dict[str, float]] = []
         self.fired: list[list[Fired]] = []
         self.fused: list[Fused] = []
         # Every drive has the same steps, so that they can be told together: one without time is left as it is.
         if config.smoothing:
             self.steps["smoothed"] = self._smooth(config.smoothing) if drive.in_time else self.labels
+        if chain and config.chain:
+            self.steps["chained"] = self._chain(chain, config.chain.sure) if drive.in_time else self.labels
         if rules:
             self.steps["motion"] = self._move(rules) if drive.in_time else self.labels
         if said:
@@ -97,6 +102,10 @@ class Story:
         self.reach = {task: reach.get(task, reach[OTHERS]) for task in TASKS}
         return smooth(self.steps["raw"], self.times_s, self.speeds, windows, smoothing.causal)
 
+    def _chain(self, chain: Chain, sure: float) -> list[SceneLabel]:
+        after, self.lasting = decode(chain, self.steps["raw"], self.labels, self.times_s, self.speeds, sure)
+        return after
+
     def _move(self, rules: Sequence[Rule]) -> list[SceneLabel]:
         known = self.drive.telemetry
 
@@ -123,6 +132,9 @@ class Story:
             votes = {t: self.asked[first:last] for t, (first, last) in self._within(i)}
             rows.smoothed(marks, label, after, votes, {t: round(s, 3) for t, s in spans_s.items()})
             label = after
+        if self.lasting:
+            rows.chained(marks, label, self.steps["chained"][i], self.lasting[i])
+            label = self.steps["chained"][i]
         if self.fired:
             label = self.steps["motion"][i]
             rows.moved(marks, label, self.fired[i])

@@ -22,7 +22,14 @@ from edgekit.dataset.score import state
 
 # Who spoke. What time and motion made of a teacher's answers is the teacher's, corrected: only another who saw the
 # picture can say that it is another picture.
-VOICES = {"first": "teacher", "vlm": "teacher", "smoothed": "teacher", "motion": "teacher", "expert": "expert"}
+VOICES = {
+    "first": "teacher",
+    "vlm": "teacher",
+    "smoothed": "teacher",
+    "chained": "teacher",
+    "motion": "teacher",
+    "expert": "expert",
+}
 SURE = 0.8  # a step below it contradicts nobody
 SEVERAL = 2  # contradicted tasks, and at least half of those on which two voices spoke
 CONTRAST = 8  # grey levels between a picture's 1st and 99th of 100

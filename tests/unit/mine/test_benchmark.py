@@ -63,7 +63,7 @@ def test_events_longer_and_shorter_than_half_the_window():
     true = [label()] * 10 + [label("red")] * 2 + [label()] * 10 + [label("green")] * 6 + [label()] * 10
     raw = [label("green") if i == 25 else x for i, x in enumerate([*true[:22], *[label()] * 16])]
     one = scene(true)
-    smoothed = steps.corrected(one, raw, ("smooth",), [])[0].labels
+    smoothed = steps.corrected(one, raw, ("smooth",), [], None)[0].labels
     found = steps.event_tally(one, {"raw": raw, "smoothed": smoothed}, steps.Window())
     assert found["short"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 0]]  # the red of 2 frames in windows of 5
     assert found["long"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 0]]  # the green, of which one frame was left

@@ -286,7 +286,7 @@ def test_a_quota_is_checked_before_anything_is_asked(drives):
 
 
 def test_a_task_may_have_a_window_of_its_own(tmp_path, drives):
-    wide = {"tasks": {"speed": {"distance_m": 40.0, "t_max_s": 8.0}}}
+    wide = {"distance_m": 10, "tasks": {"speed": {"distance_m": 40.0, "t_max_s": 8.0}}}
     run = mined(tmp_path, config_of(drives, smoothing=wide))
     marks = rows_of(run)["d1/000010"].tasks
     assert marks["light"].history[-1]["window_s"] == 2.0

@@ -95,8 +95,14 @@ def drives(tmp_path):
 
 
 def config_of(drives, **more) -> MineConfig:
-    raw = {"drives": [str(drives)], "teacher": str(drives), "kind": "torch", "batch": 4, **more}
-    return build(MineConfig, raw, "test")
+    raw = {
+        "drives": [str(drives)],
+        "teacher": str(drives),
+        "kind": "torch",
+        "batch": 4,
+        "smoothing": {"distance_m": 10},
+    }
+    return build(MineConfig, {**raw, **more}, "test")
 
 
 def run_of(tmp_path, config, name="run"):
@@ -152,7 +158,7 @@ def test_labels_are_smoothed_marked_and_measured(tmp_path, drives):
 
 
 def test_a_causal_run_hears_no_later_frame(tmp_path, drives):
-    run = run_of(tmp_path, config_of(drives, smoothing={"causal": True}))
+    run = run_of(tmp_path, config_of(drives, smoothing={"causal": True, "distance_m": 10}))
     mine(run.config, run, ColourTeacher())
     rows = {row.id: row for row in open_dataset(run.out).rows("train")}
     lights = [rows[f"d1/{i:06d}"].label.light for i in range(9, 14)]
