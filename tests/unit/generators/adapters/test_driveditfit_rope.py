@@ -70,7 +70,7 @@ def test_scores_depend_on_the_offset_alone():
                              for r, c in shifts if 0 <= j + c + dj < 11 and 0 <= i + r + di < 9
                              and i + r < 9 and j + c < 11])  # fmt: skip
         assert len(found) > 4
-        assert (found - found[0]).abs().max() < 1e-5 * q.norm() * k.norm()
+        assert (found - found[0]).abs().max() < 1e-5 * q[0].norm() * k[0].norm()
     assert (scores[0, 0, 3, 2] - scores[0, 0, 2, 3]).abs() > 1e-2  # rows and columns are told apart
     assert (scores[0, 0, 3, 2] - scores[3, 2, 0, 0]).abs() > 1e-2  # and so are the directions
 

@@ -185,6 +185,18 @@ def test_scalar_single_and_float_t_pick_the_same():
     assert adapter.moment(torch.tensor([1000.0])).time_rows.tolist() == [999]  # the end of a flow
 
 
+def test_scalar_single_and_float_t_predict_the_same():
+    generator, adapter = fitted("unet")  # the DiT itself wants one t a sample
+    x, _, cond = batch(generator)
+    for mode in ("stage1", "stage2"):
+        adapter.set_mode(mode)
+        whole = generator.predict(x, torch.full((len(x),), 749), cond)
+        for t in (torch.tensor(749), torch.tensor([749]), torch.full((len(x),), 749.0)):
+            assert torch.equal(generator.predict(x, t, cond), whole)
+        other = generator.predict(x, torch.full((len(x),), 20), cond)
+        assert not torch.allclose(other, whole)
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_checkpointing_recomputes_each_pass_at_its_own_t(arch):
     generator, adapter = fitted(arch)
