@@ -40,23 +40,24 @@ def plan_mining(
     """
     frames, notes = 0, []
     for given in drives:
+        ships = given.startswith("package:")
         try:
             found = open_drives(_place(given), reading)
         except (UserError, OSError) as error:
-            there = (
-                not given.startswith("package:") and Path(given).exists()
-            )  # else another command may make it
             why = error.why if isinstance(error, UserError) else str(error)
-            refused = _refused(error) if there else f"{given}: not counted ({why})"
-            notes.append(f"{refused}; taken as {UNTOLD} frames")
+            # What is not there yet another command may make.
+            refused = not ships and Path(given).exists()
+            told = _refused(error) if refused else f"{given}: not counted ({why})"
+            notes.append(f"{told}; taken as {UNTOLD} frames")
             frames += UNTOLD
             continue
         for drive in found:
             length = UNTOLD
             try:
-                truth, _ = drive.truth(), drive.telemetry
-                # What ships has truth of every frame, and its films need not be opened to be believed.
-                length = len(truth) if truth and given.startswith("package:") else len(drive)
+                # What ships has truth of every frame, and needs no look at its film and telemetry.
+                length = len((ships and drive.truth()) or drive)
+                if not ships:
+                    _ = drive.truth(), drive.telemetry
             except (UserError, OSError) as error:
                 notes.append(_refused(error))
             frames += len(frame_numbers(length, every, frames_per_drive))
