@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from edgekit.core.label import SceneLabel, coherent
-from edgekit.mine.habits import UNKNOWN_MPS, GoldDrive, Habits, clock_of, habits_of, told_s, turns
+from edgekit.mine.habits import UNKNOWN_MPS, GoldDrive, Habits, clock_of, habits_of, indices, told_s, turns
 from edgekit.mine.smooth import nearest_light
 
 GAP_S = 1.0  # between two frames of one stretch
-LEAST_S = 60.0  # of gold; from 10 s of it a chain erased a fifth of the true events at high noise
+LEAST_S = 60.0  # of gold: less of it shows too few stays and errors to count
 CHAINED = ("light", "cones", "obstacle", "crossroad", "zebra")
 STAGES = 3
 RIGHT = 0.9  # of what a misled teacher says besides its wrong word, this share is right, where there is a third word
@@ -45,7 +45,7 @@ class Chain:
         habits = self.slots[slot]
         time = np.asarray(times_s, float)
         clock = clock_of(time, speeds_mps, self.cruise_mps)
-        return _passes(habits, [_index(habits, word) for word in said], np.diff(time), np.diff(clock))
+        return _passes(habits, indices(habits.values, said), np.diff(time), np.diff(clock))
 
     def report(self) -> dict[str, Any]:
         """For people: per value how many seconds it stays at cruise, per slot how the teacher errs."""
@@ -111,10 +111,6 @@ def decode(
                 if value != row[slot]:
                     row |= {slot: value} | (nearest_light(heard, i, value) if slot == "light" else {})
     return [coherent(row) for row in values], told
-
-
-def _index(habits: Habits, word: str) -> int:
-    return habits.values.index(word) if word in habits.values else -1
 
 
 def _passes(habits: Habits, said: list[int], seconds: np.ndarray, clock: np.ndarray) -> np.ndarray:

@@ -114,9 +114,7 @@ class MineConfig(Config):
     motion: Motion | None = Field(default_factory=Motion)  # null: motion corrects nothing
     experts: list[AnyExpert] = []  # detectors that speak too
     fusion: FusionConfig = Field(default_factory=FusionConfig)
-    gold: str | None = (
-        None  # a small Dataset, labels believed: how reliable each voice is, how long things last
-    )
+    gold: str | None = None  # a small Dataset whose labels are believed: what experts and chain learn from
     keep: Keep | None = None  # null: every mined frame is a row
     workers: RayWorkers | None = None  # {ray: N} spreads drives over a cluster
     splits: dict[Literal["train", "dev", "test"], float] = {"train": 1.0}  # shares of the scenes

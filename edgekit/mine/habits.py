@@ -17,6 +17,7 @@ MISLED, CLEARED, WRONG_CLEAR, WRONG_MISLED = (1.0, 10.0), (1.0, 1.0), (1.0, 50.0
 # What gold shows less than three times may come three times as often as once in all of it (the rule of three: 95 %),
 # and stay as short as this: a person whom gold never shows, seen for 4 s on end, is not to be erased.
 RARE, RARE_S = 3.0, 4.0
+FEW = 0.3  # of each change and each confusion, beside what was counted
 FLOOR = 0.02  # a value that gold never shows has this share of the time
 
 
@@ -52,8 +53,9 @@ def habits_of(slot: str, drives: Sequence[GoldDrive], cruise: float) -> Habits:
     follows, taken = np.zeros((n, n)), np.zeros((n, n))
     sequences = []
     for drive in drives:
-        true = [values.index(v) if v in values else -1 for v in (getattr(x, slot) for x in drive.truth)]
-        said = [values.index(v) if v in values else -1 for v in (getattr(x, slot) for x in drive.said)]
+        true, said = (
+            indices(values, [getattr(x, slot) for x in labels]) for labels in (drive.truth, drive.said)
+        )
         time = np.asarray(drive.times_s, float)
         clock = clock_of(time, drive.speeds_mps, cruise)
         for i, (a, b) in enumerate(zip([-1, *true], true, strict=False)):
@@ -73,9 +75,9 @@ def habits_of(slot: str, drives: Sequence[GoldDrive], cruise: float) -> Habits:
     other = 1 - np.eye(n)
     share = stays + FLOOR * whole
     share /= share.sum()
-    unseen = np.maximum(RARE - shown, 0.3)
+    unseen = np.maximum(RARE - shown, FEW)
     follows = (follows + share[:, None] * unseen) * other
-    confused = (taken + 0.3) * other
+    confused = (taken + FEW) * other
     misled, cleared, wrong = _teacher(sequences)
     usual = (ended.sum() + 1) / (whole + 10.0)  # at least one change in ten seconds more than was seen
     usual = np.where(shown < RARE, np.maximum(usual, 1 / RARE_S), usual)
@@ -90,6 +92,11 @@ def habits_of(slot: str, drives: Sequence[GoldDrive], cruise: float) -> Habits:
         wrong,
         confused / confused.sum(axis=1, keepdims=True),
     )
+
+
+def indices(values: Sequence[str], words: Sequence[str]) -> list[int]:
+    """Of each word among ``values``; -1 for unknown."""
+    return [values.index(word) if word in values else -1 for word in words]
 
 
 def told_s(slot: str, drives: Sequence[GoldDrive]) -> float:
