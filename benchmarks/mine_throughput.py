@@ -3,8 +3,9 @@
 asking:  frames a second of the batched route (open_answerer, a Checkpoint in torch) against transformers' own
          generate, one frame a call, greedy, to the answer's end; the same model, pictures and prompt. Rounds in turn.
 memory:  the peak of resident memory of mining a synthetic drive with a teacher that always says the same, above
-         what was held before; a process of its own for each length (Linux).
-drives:  CPU-seconds a drive of the same, for one, two, four drives.
+         what was held before; a process of its own for each length (Linux). The longest once more with a teacher that
+         is never twice as sure, so that no two answers are alike.
+drives:  CPU-seconds a drive of the same, and the peak, for one, two, four drives of ten minutes.
 """
 
 import json
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.core.contract import Contract
-from edgekit.core.label import SceneLabel, to_answer
+from edgekit.core.label import SLOTS, SceneLabel, to_answer
 from edgekit.core.places import asset
 from edgekit.core.recipe import build
 from edgekit.core.run import start
@@ -32,7 +33,7 @@ from edgekit.engine.answerer import Answer
 WANTED = 2.5  # times one generate call a frame, on a CPU
 FRAMES, ROUNDS, WARM_UP, BATCH = 16, 5, 1, 16
 SIZE, FPS = (112, 56), 5.0  # of the synthetic drives
-COPIES = (1, 2, 4)  # drives of a minute each
+COPIES, MINUTES = (1, 2, 4), 10  # drives, and how long each
 SAYS = SceneLabel(recommended_speed_kmh="50", light="none", light_arrow="none", light_kind="none", cones="no",
                   obstacle="none", crossroad="no", zebra="no")  # fmt: skip
 
@@ -44,6 +45,24 @@ class Constant:
 
     def answer(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> list[Answer]:
         return [Answer(to_answer(SAYS), SAYS) for _ in images]
+
+
+class Wavering(Constant):
+    """Says the same, and is differently sure of each slot each time."""
+
+    def __init__(self) -> None:
+        self.drawn = np.random.default_rng(0)
+
+    def answer(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> list[Answer]:
+        return [
+            Answer(
+                to_answer(SAYS), SAYS, dict(zip(SLOTS, self.drawn.uniform(0.5, 1, len(SLOTS)), strict=True))
+            )
+            for _ in images
+        ]
+
+
+TEACHERS = {"constant": Constant, "wavering": Wavering}
 
 
 def folder_of(where: str) -> Path:
@@ -122,7 +141,7 @@ def synthetic(folder: Path, name: str, frames: int) -> None:
     write_info(folder / "drive.json", DriveInfo(id=name, fps=FPS))
 
 
-def mined(drives: int, frames: int) -> dict[str, float]:
+def mined(drives: int, frames: int, teacher: str = "constant") -> dict[str, Any]:
     """CPU-seconds and peak memory (MB) of mining so many drives; to be called in a process of its own."""
     from edgekit.mine import MineConfig
     from edgekit.mine.run import mine
@@ -136,11 +155,12 @@ def mined(drives: int, frames: int) -> dict[str, float]:
         run = start("mine", build(MineConfig, raw, "benchmark"), "benchmark", root / "run")
         before = memory_mb(anew=True)
         began = time.process_time()  # not the clock: another program on the machine would count
-        mine(run.config, run, Constant())
+        mine(run.config, run, TEACHERS[teacher]())
         took = time.process_time() - began
         return {
             "drives": drives,
             "frames": frames,
+            "teacher": teacher,
             "seconds": round(took, 2),
             "peak_mb": round(memory_mb() - before, 1),
         }
@@ -156,9 +176,9 @@ def memory_mb(anew: bool = False) -> float:
     return int(lines["VmHWM"].split()[0]) / 1024
 
 
-def apart(drives: int, frames: int) -> dict[str, float]:
+def apart(drives: int, frames: int, teacher: str = "constant") -> dict[str, Any]:
     """``mined`` in a fresh process."""
-    command = [sys.executable, __file__, str(drives), str(frames)]
+    command = [sys.executable, __file__, str(drives), str(frames), teacher]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"mining {drives} drives of {frames} frames failed:\n{done.stderr[-2000:]}")
@@ -168,12 +188,12 @@ def apart(drives: int, frames: int) -> dict[str, float]:
 def throughput(teacher: str, drives: str, hours: Sequence[float], say) -> dict[str, Any]:
     report: dict[str, Any] = {"load": round(os.getloadavg()[0], 2), "asking": asking(teacher, drives, say)}
     report["long"], report["many"] = [], []
-    for length in hours:
-        say(f"a drive of {length:g} hours")
-        report["long"].append({"hours": length, **apart(1, round(length * 3600 * FPS))})
+    for length, one in [(length, "constant") for length in hours] + [(max(hours), "wavering")]:
+        say(f"a drive of {length:g} hours, {one} teacher")
+        report["long"].append({"hours": length, **apart(1, round(length * 3600 * FPS), one)})
     for number in COPIES:
-        say(f"{number} drives of a minute")
-        report["many"].append(apart(number, round(60 * FPS)))
+        say(f"{number} drives of {MINUTES} minutes")
+        report["many"].append(apart(number, round(MINUTES * 60 * FPS)))
     return report
 
 
@@ -187,15 +207,16 @@ def told(report: dict[str, Any]) -> str:
         f"{per_s['generate']['median']:.1f}: {ratio['median']:.2f} times ({ratio['min']:.2f} to {ratio['max']:.2f}, "
         f"{ratio['repeats']} rounds) [wanted on a CPU: at least {WANTED:g}: "
         f"{'met' if ratio['median'] >= WANTED else 'NOT met'}]",
-        "", "| drive | frames | cpu-s | frames a cpu-s | peak MB above the start | bytes a frame |",
-        "|---|---|---|---|---|---|",
+        "", "| drive | teacher | frames | cpu-s | frames a cpu-s | peak MB above the start | bytes a frame |",
+        "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in report["long"]:
         lines.append(
-            f"| {row['hours']:g} h | {row['frames']} | {row['seconds']:.1f} | {row['frames'] / row['seconds']:.0f} | "
-            f"{row['peak_mb']:.0f} | {row['peak_mb'] * 1048576 / row['frames']:.0f} |"
+            f"| {row['hours']:g} h | {row['teacher']} | {row['frames']} | {row['seconds']:.1f} | "
+            f"{row['frames'] / row['seconds']:.0f} | {row['peak_mb']:.0f} | "
+            f"{row['peak_mb'] * 1048576 / row['frames']:.0f} |"
         )
-    lines += ["", "| drives of a minute | cpu-s | cpu-s a drive | peak MB |", "|---|---|---|---|"]
+    lines += ["", f"| drives of {MINUTES} minutes | cpu-s | cpu-s a drive | peak MB |", "|---|---|---|---|"]
     for row in report["many"]:
         lines.append(
             f"| {row['drives']} | {row['seconds']:.2f} | {row['seconds'] / row['drives']:.2f} | {row['peak_mb']:.0f} |"
@@ -204,4 +225,4 @@ def told(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(mined(*map(int, sys.argv[1:3]))))
+    print(json.dumps(mined(*map(int, sys.argv[1:3]), *sys.argv[3:])))

@@ -9,14 +9,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgekit.core.files import append_jsonl, read_jsonl, write_jsonl
-from edgekit.core.label import label_of
+from edgekit.core.files import append_jsonl, read_jsonl
+from edgekit.core.label import SceneLabel, label_of
 from edgekit.core.progress import bar
 from edgekit.engine.answerer import Answer, Answerer
 
@@ -24,7 +25,7 @@ from edgekit.engine.answerer import Answer, Answerer
 class AnswerLog:
     """Answers by key in a JSON-lines file, appended a batch at a time.
 
-    A line that a kill cut short is dropped when the file is opened again.
+    A line that a kill cut short is not read, and is cut off when the next ones are appended.
     """
 
     def __init__(self, path: Path):
@@ -32,9 +33,7 @@ class AnswerLog:
         self.answers: dict[str, Answer] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
-            rows = list(read_jsonl(path, torn=True))
-            write_jsonl(path, rows)
-            self.answers = {row["id"]: from_row(row) for row in rows}
+            self.answers = {row["id"]: from_row(row) for row in read_jsonl(path, torn=True)}
 
     def add(self, keys: Sequence[str], answers: Sequence[Answer]) -> None:
         rows = [{"id": key, **to_row(answer)} for key, answer in zip(keys, answers, strict=True)]
@@ -55,8 +54,16 @@ def to_row(answer: Answer) -> dict[str, Any]:
 
 def from_row(row: dict[str, Any]) -> Answer:
     label = label_of(row["label"]) if row["label"] else None
-    # Most answers are the canonical text of few labels: one string for all that say the same.
-    return Answer(sys.intern(row["text"]), label, row["confidence"], row["passes"])
+    # A drive of hours has a hundred thousand answers, most of them the canonical text of few labels: one string for
+    # all that say the same, and one Answer where they are as sure of it.
+    return _answer(sys.intern(row["text"]), label, tuple(row["confidence"].items()), row["passes"])
+
+
+@lru_cache(maxsize=1024)
+def _answer(
+    text: str, label: SceneLabel | None, confidence: tuple[tuple[str, float], ...], passes: int
+) -> Answer:
+    return Answer(text, label, dict(confidence), passes)
 
 
 class Pace:
@@ -86,8 +93,8 @@ def ask_all(
 
     images_from(i): RGB uint8 images of keys i, i + 1, … (a video is decoded in order).
     """
-    if not keys:
-        return []
+    if all(key in log.answers for key in keys):
+        return [log.answers[key] for key in keys]
     source: Iterator[np.ndarray] | None = None
     at = 0  # the key whose image ``source`` gives next
     with bar(what, total=len(keys), unit="frame") as shown:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.core.errors import UserError
-from edgekit.core.files import read_jsonl, write_jsonl
+from edgekit.core.files import Waiting, read_jsonl, write_jsonl
 from edgekit.core.label import TASKS
 
 NAME = "review.jsonl"
@@ -34,16 +34,40 @@ class Entry(BaseModel):
     history: list[dict[str, Any]] = []
 
 
-def in_order(entries: Iterable[Entry]) -> list[Entry]:
+def press(entry: dict[str, Any]) -> tuple[float, str, str]:
     """The most pressing first, equals by row and task."""
-    return sorted(entries, key=lambda entry: (-entry.priority, entry.id, entry.task))
+    return -entry["priority"], entry["id"], entry["task"]
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: press(vars(entry)))
+
+
+class QueueWriter:
+    """Writes ``root``/review.jsonl, the most pressing first; until ``finish`` entries wait in a hidden file."""
+
+    def __init__(self, root: str | Path):
+        self.path = Path(root) / NAME
+        self._waiting = Waiting(self.path.with_name(".review.part"), press)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, entry: Entry) -> None:
+        self._waiting.add(entry.model_dump(mode="json"))
+
+    def finish(self) -> Path:
+        write_jsonl(self.path, self._waiting.sorted())
+        self._waiting.close()
+        return self.path
 
 
 def write_queue(root: str | Path, entries: Iterable[Entry]) -> Path:
     """Writes ``root``/review.jsonl, the most pressing first."""
-    path = Path(root) / NAME
-    write_jsonl(path, (entry.model_dump(mode="json") for entry in in_order(entries)))
-    return path
+    writer = QueueWriter(root)
+    for entry in entries:
+        writer.add(entry)
+    return writer.finish()
 
 
 def read_queue(root: str | Path) -> list[Entry] | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from PIL import Image
 from edgekit import __version__
 from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
-from edgekit.core.files import write_bytes, write_json, write_jsonl
+from edgekit.core.files import Waiting, write_bytes, write_json, write_jsonl
 from edgekit.core.label import SLOTS
 from edgekit.dataset.sample import SPLITS, Sample
 from edgekit.engine.pixels import resize
@@ -32,19 +30,15 @@ def jpeg(image: np.ndarray) -> bytes:
 class DatasetWriter:
     """Collects rows and images below ``out``; ``finish`` asserts the splits and writes the tables.
 
-    An image that is already there is not encoded again, so a resumed station loses nothing. Rows wait in a
-    hidden file, not in memory: a drive of hours has a hundred thousand, each with its label's whole history.
+    An image that is already there is not encoded again, so a resumed station loses nothing. Rows wait in
+    hidden files, not in memory: a drive of hours has a hundred thousand, each with its label's whole history.
     """
 
     def __init__(self, out: Path, contract: Contract, **facts: object):
         """facts: what info.json shall say beside the counts (renderer, teacher, parents …)."""
         self.out, self.contract, self.facts = Path(out), contract, facts
         (self.out / "images").mkdir(parents=True, exist_ok=True)
-        self._waiting = self.out / ".rows.part"
-        self._file = open(self._waiting, "wb+")
-        self._rows: dict[str, list[tuple[str, int]]] = {
-            split: [] for split in SPLITS
-        }  # id, place in the file
+        self._rows = {split: Waiting(self.out / f".{split}.part", lambda row: row["id"]) for split in SPLITS}
         self._scenes: dict[str, str] = {}  # scene -> the split that it is in
         self._counts = {split: _Counts() for split in SPLITS}
 
@@ -64,21 +58,14 @@ class DatasetWriter:
                 "two frames of one scene on both sides of a split measure memory, not sight",
                 "split by scene",
             )
-        self._rows[split].append((sample.id, self._file.tell()))
-        self._file.write(json.dumps(sample.model_dump(mode="json")).encode() + b"\n")
+        self._rows[split].add(sample.model_dump(mode="json"))
         self._counts[split].add(sample)
-
-    def _sorted(self, split: str) -> Iterator[dict]:
-        for _, place in sorted(self._rows[split]):
-            self._file.seek(place)
-            yield json.loads(self._file.readline())
 
     def finish(self) -> dict:
         """Writes the split tables, in the order of their ids, and info.json; returns info."""
-        for split in SPLITS:
-            write_jsonl(self.out / f"{split}.jsonl", self._sorted(split))
-        self._file.close()
-        self._waiting.unlink()
+        for split, rows in self._rows.items():
+            write_jsonl(self.out / f"{split}.jsonl", rows.sorted())
+            rows.close()
         info = {
             "schema": SCHEMA,
             "edgekit": __version__,

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_jsonl
-from edgekit.core.label import TASKS, SceneLabel
+from edgekit.core.label import TASKS, SceneLabel, label_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def read_truth(path: str | Path) -> dict[int, FrameTruth]:
         try:
             row = dict(row)
             frame, t_s = int(row.pop("frame")), float(row.pop("t_s"))
-            label = SceneLabel(**row.pop("label"))
+            label = label_of(dict(SceneLabel(**row.pop("label"))))
             visible = {task: True for task in TASKS} | row.pop("visible", {})
             if set(visible) != set(TASKS) or not all(isinstance(v, bool) for v in visible.values()):
                 raise ValueError(f"visible must be true or false for {', '.join(TASKS)}")

@@ -72,7 +72,8 @@ def ask_drive(
     firsts = ask(
         numbers, [plain] * len(numbers), lambda first: pictures(drive, numbers[first:]), f"mining {drive.id}"
     )
-    asked = [Asked(answer, plain) for answer in firsts]
+    once = {id(answer): Asked(answer, plain) for answer in firsts}  # answers alike are one object
+    asked = [once[id(answer)] for answer in firsts]
     if dynamic is None:
         return asked, None
 

@@ -11,9 +11,9 @@ from edgekit.core.errors import UserError
 from edgekit.drives import Drive
 
 
-def frame_numbers(length: int, every: int, most: int | None) -> list[int]:
+def frame_numbers(length: int, every: int, most: int | None) -> range:
     """The frames of a drive that are mined: each ``every``-th, at most ``most``."""
-    return list(range(0, length, every))[:most]
+    return range(0, length, every)[:most]
 
 
 def pictures(drive: Drive, numbers: Sequence[int]) -> Iterator[np.ndarray]:

@@ -104,6 +104,8 @@ def look(
             row["frame"]: [Said.from_json(one) for one in row["said"]] for row in read_jsonl(log, torn=True)
         }
     left = [n for n in numbers if n not in done]
+    if not left:
+        return [done[n] for n in numbers]
     with bar(f"detecting in {drive.id}", total=len(numbers), unit="frame") as shown:
         shown.update(len(numbers) - len(left))
         for number, image in zip(left, pictures(drive, left), strict=True):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -20,61 +23,47 @@ from edgekit.mine.story import Story
 
 
 def kept(
-    stories: Sequence[Story], keep: Keep
+    stories: Iterable[Story], keep: Keep, frames: int
 ) -> tuple[list[list[int]], dict[str, Any], list[dict[str, str]]]:
     """(per story the places that stay, what ``counted`` tells, the rows left out with the reason).
 
-    Every frame is decoded once more where repeats or misaligned pairs are looked for.
+    frames: of all stories. Each story is looked at once and let go of; of a frame only what a quota asks of all of
+    them stays. Every frame is decoded once more where repeats or misaligned pairs are looked for.
     """
-    places = [(story, i) for story in stories for i in range(len(story.numbers))]
+    lengths: list[int] = []
+    rows: list[Candidate] = []
     labels: list[SceneLabel] = []
-    disputes: list[float] = []
     why: dict[int, str] = {}
+    sees = keep.repeats_within is not None or keep.aligned
 
-    def look(n: int, image: np.ndarray | None) -> None:
-        story, i = places[n]
-        label, marks = story.row(i)  # with their histories marks are large: none is kept
-        labels.append(label)
-        disputes.append(disagreement(marks))
-        if keep.aligned and (reason := misaligned(label, marks, image)):
-            why[n] = reason
-
-    def seen() -> Iterator[np.ndarray]:
-        shown = (image for story in stories for image in pictures(story.drive, story.numbers))
-        for n, image in enumerate(track(shown, "looking for repeats", len(places), "frame")):
-            look(n, image)
-            yield image
+    def seen() -> Iterator[np.ndarray | None]:
+        for story in stories:
+            lengths.append(len(story.numbers))
+            tags = tuple(story.drive.info.tags)
+            shown = pictures(story.drive, story.numbers) if sees else [None] * len(story.numbers)
+            for i, image in enumerate(shown):
+                label, marks = story.row(i)  # with their histories marks are large: none is kept
+                if keep.aligned and (reason := misaligned(label, marks, image)):
+                    why[len(rows)] = reason
+                states = {task: state(label, task) for task in TASKS}
+                rows.append(Candidate(story.id(i), tags, states, disagreement(marks)))
+                labels.append(label)
+                yield image
 
     def keys() -> Iterator[Hashable]:
         """Asked for after each image; one that is out takes no other with it."""
-        for n in range(len(places)):
+        for n in range(frames):
             yield n if n in why else what_counts(labels[n])
 
-    repeats: list[int | None] = [None] * len(places)
+    shown = track(seen(), "looking for repeats", frames, "frame") if sees else seen()
     if keep.repeats_within is not None:
-        repeats = near_duplicates(seen(), keep.repeats_within, keys())
-    elif keep.aligned:
-        deque(seen(), maxlen=0)
+        repeats = near_duplicates(shown, keep.repeats_within, keys())
+        rows = [replace(row, duplicate_of=of) for row, of in zip(rows, repeats, strict=True)]
     else:
-        for n in range(len(places)):
-            look(n, None)
+        deque(shown, maxlen=0)
 
-    rows = [
-        Candidate(
-            story.id(i),
-            tuple(story.drive.info.tags),
-            {task: state(labels[n], task) for task in TASKS},
-            disputes[n],
-            repeats[n],
-        )
-        for n, (story, i) in enumerate(places)
-    ]
     stay = [n for n in range(len(rows)) if n not in why]
     chosen = [stay[k] for k in choose([rows[n] for n in stay], keep.quota, keep.most)]
-    out: dict[int, list[int]] = {id(story): [] for story in stories}
-    for n in chosen:
-        story, i = places[n]
-        out[id(story)].append(i)
     left, taken = [], set(chosen)
     for n, row in enumerate(rows):
         if n in why:
@@ -84,4 +73,9 @@ def kept(
         elif n not in taken:
             left.append({"id": row.id, "why": "beyond keep.quota or keep.most"})
     report = counted(rows, chosen, keep.quota) | {"misaligned": len(why)}
-    return [out[id(story)] for story in stories], report, left
+    ends = list(accumulate(lengths))
+    places = [
+        [n - (end - length) for n in chosen[bisect_left(chosen, end - length) : bisect_left(chosen, end)]]
+        for end, length in zip(ends, lengths, strict=True)
+    ]
+    return places, report, left

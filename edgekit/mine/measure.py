@@ -75,30 +75,64 @@ def event_counts(mined: Mined, task: str) -> dict[str, Any]:
     return out
 
 
-def measure(drives: Sequence[Mined], resamples: int, seed: int) -> dict[str, Any]:
-    """mining.json: changes and flips of all drives; scores and events of those that have truth."""
-    steps = list(drives[0].steps) if drives else []
-    known = [d for d in drives if all(t is not None for t in d.truth)]
-    tasks: dict[str, Any] = {}
-    for task in TASKS:
-        row = tasks[task] = {
-            "frames": sum(len(d.truth) for d in drives),
-            "changed": {
-                b: sum(_changed(d, a, b, task) for d in drives)
-                for a, b in zip(steps, steps[1:], strict=False)
-            },
-            "flips": {step: sum(flips(d.steps[step], task) for d in drives) for step in steps},
+class Tally:
+    """Counts drives one by one, so that none has to stay in memory: of frames without truth nothing is kept."""
+
+    def __init__(self) -> None:
+        self.drives, self.steps = 0, []
+        self._tasks: dict[str, Any] = {task: {} for task in TASKS}
+        self._frames = Frames([], [], {task: [] for task in TASKS}, {})
+
+    def add(self, mined: Mined) -> None:
+        self.drives += 1
+        self.steps = list(mined.steps)
+        for task, row in self._tasks.items():
+            _count(row, told_of(mined, task))
+        self._frames.take(mined)
+
+    def report(self, resamples: int, seed: int) -> dict[str, Any]:
+        """mining.json: changes and flips of all drives; scores and events of those that have truth."""
+        return {
+            "drives": self.drives,
+            "steps": self.steps,
+            "tasks": self._tasks if self.drives else {},
+            "against_truth": against_truth(self._frames, resamples, seed),
         }
-        if known:
-            row["flips"]["truth"] = sum(flips([t.label for t in d.truth], task) for d in known)
-            if task in DETECTED:
-                row |= _summed([event_counts(d, task) for d in known])
-    return {
-        "drives": len(drives),
-        "steps": steps,
-        "tasks": tasks,
-        "against_truth": against_truth(drives, resamples, seed),
+
+
+def told_of(mined: Mined, task: str) -> dict[str, Any]:
+    """One drive's counts of a task; flips of the truth and events where every frame has truth."""
+    steps = list(mined.steps)
+    row: dict[str, Any] = {
+        "frames": len(mined.truth),
+        "changed": {b: _changed(mined, a, b, task) for a, b in zip(steps, steps[1:], strict=False)},
+        "flips": {step: flips(mined.steps[step], task) for step in steps},
     }
+    if all(truth is not None for truth in mined.truth):
+        row["flips"]["truth"] = flips([truth.label for truth in mined.truth], task)
+        if task in DETECTED:
+            row |= event_counts(mined, task)
+    return row
+
+
+class Frames(NamedTuple):
+    """Frames with truth, a list each of n: scenes, true labels, per task whether it could be seen, labels by step."""
+
+    scenes: list[str]
+    truths: list[SceneLabel]
+    visible: dict[str, list[bool]]
+    steps: dict[str, list[SceneLabel]]
+
+    def take(self, mined: Mined) -> None:
+        for i, truth in enumerate(mined.truth):
+            if truth is None:
+                continue
+            self.scenes.append(mined.scene)
+            self.truths.append(truth.label)
+            for task, column in self.visible.items():
+                column.append(truth.visible[task])
+            for step, labels in mined.steps.items():
+                self.steps.setdefault(step, []).append(labels[i])
 
 
 def _changed(mined: Mined, before: str, after: str, task: str) -> int:
@@ -106,33 +140,24 @@ def _changed(mined: Mined, before: str, after: str, task: str) -> int:
     return sum(a is not b and slots_of(a, task) != slots_of(b, task) for a, b in pairs)
 
 
-def _summed(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Numbers added up, and those in a dict of them one by one."""
-    return {
-        name: {step: sum(f[name][step] for f in found) for step in value}
-        if isinstance(value, dict)
-        else sum(f[name] for f in found)
-        for name, value in found[0].items()
-    }
+def _count(total: dict[str, Any], more: dict[str, Any]) -> None:
+    """Adds the numbers of ``more`` to those of ``total``, and those in a dict of them one by one."""
+    for name, value in more.items():
+        if isinstance(value, dict):
+            _count(total.setdefault(name, {}), value)
+        else:
+            total[name] = total.get(name, 0) + value
 
 
-def against_truth(drives: Sequence[Mined], resamples: int, seed: int) -> dict[str, Any] | None:
+def against_truth(frames: Frames, resamples: int, seed: int) -> dict[str, Any] | None:
     """Every step's labels scored, with 95 % intervals over scenes; None where there is no truth."""
-    rows = [
-        (d.scene, truth, {step: labels[i] for step, labels in d.steps.items()})
-        for d in drives
-        for i, truth in enumerate(d.truth)
-        if truth is not None
-    ]
-    if not rows:
+    scenes, truths, masks, steps = frames
+    if not truths:
         return None
-    scenes, truths = [r[0] for r in rows], [r[1].label for r in rows]
-    masks = {task: [r[1].visible[task] for r in rows] for task in TASKS}
     median = median_kmh(truths)
-    out: dict[str, Any] = {"frames": len(rows), "scenes": len(set(scenes))}
+    out: dict[str, Any] = {"frames": len(truths), "scenes": len(set(scenes))}
     drawn = {}
-    for step in rows[0][2]:
-        labels = [r[2][step] for r in rows]
+    for step, labels in steps.items():
         per_frame = counts(truths, masks, labels, median)
         values = score(truths, masks, labels, median)
         out[step] = {
@@ -141,7 +166,7 @@ def against_truth(drives: Sequence[Mined], resamples: int, seed: int) -> dict[st
         }
         if len(set(scenes)) > 1:
             drawn[step] = resample(per_frame, scenes, resamples, seed)
-    first, *later = rows[0][2]
+    first, *later = steps
     names = [f"{t}/f1" for t in DETECTED] + ["average", "speed/smape"]
     # The same scenes are drawn for both, so the difference is paired.
     out["difference"] = {

@@ -185,7 +185,7 @@ def digest(rules: Sequence[Rule]) -> str:
 
 def apply(
     labels: Sequence[SceneLabel], known: Facts, rules: Sequence[Rule]
-) -> tuple[list[SceneLabel], list[list[Fired]]]:
+) -> tuple[list[SceneLabel], list[Sequence[Fired]]]:
     """The labels of one drive after the rules, and per frame what fired (``known``: facts of these labels).
 
     Of a task's relabels the first in the rules' order counts, and no other rule then speaks of that task of
@@ -193,14 +193,15 @@ def apply(
     """
     if len(labels) != len(known):
         raise ValueError(f"{len(labels)} labels, facts of {len(known)} frames")
-    found: list[dict[str, list[Rule]]] = [{} for _ in labels]
+    found: dict[int, dict[str, list[Rule]]] = {}
     for rule in rules:
         for i in np.flatnonzero(rule.asks(known)):
             if rule.speaks_of(labels[i]):
-                found[i].setdefault(rule.task, []).append(rule)
-    out, fired = [], []
-    for i, (label, by_task) in enumerate(zip(labels, found, strict=True)):
-        final, log = label, []
+                found.setdefault(int(i), {}).setdefault(rule.task, []).append(rule)
+    out, fired = list(labels), [()] * len(labels)
+    for i, by_task in found.items():
+        label = final = labels[i]
+        log = []
         for task, those in by_task.items():
             relabel = next((rule for rule in those if rule.action == "relabel"), None)
             if relabel:
@@ -208,8 +209,7 @@ def apply(
             for rule in [relabel] if relabel else those:
                 before, after = ({s: getattr(x, s) for s in TASKS[task]} for x in (label, final))
                 log.append(Fired(rule.name, task, rule.action, before, after, rule.weight))
-        out.append(final)
-        fired.append(log)
+        out[i], fired[i] = final, log
     return out, fired
 
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
 from edgekit.core.files import write_json, write_jsonl
 from edgekit.core.progress import track
 from edgekit.core.run import Run
-from edgekit.dataset import DatasetWriter, Sample
-from edgekit.dataset.queue import Entry, around, write_queue
 from edgekit.drives import Drive, open_drives
 from edgekit.engine.answerer import Answerer
-from edgekit.library import compose, load_library
-from edgekit.mine.asking import Asked, selector_of
+from edgekit.library import load_library
+from edgekit.mine.asking import selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import open_expert
 from edgekit.mine.frames import frame_numbers, pictures
 from edgekit.mine.gold import asked_gold, chain_of, reliability_of
 from edgekit.mine.hearing import Heard, hear, heard_before
 from edgekit.mine.keeping import kept
-from edgekit.mine.measure import measure
 from edgekit.mine.motion import load_rules
-from edgekit.mine.rows import placed, split_of
-from edgekit.mine.select.quota import disagreement
 from edgekit.mine.spread import heard_by_all
 from edgekit.mine.story import Story
+from edgekit.mine.writing import write_rows
 from edgekit.models.open import open_answerer
 
 SCHEMA = "edgekit/mining/2"
@@ -47,14 +42,13 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     if config.prompts == "dynamic":
         selector_of(library, config.dynamic)  # a budget that is too small is refused before anything is asked
     wanted = [frame_numbers(len(drive), config.every, config.frames_per_drive) for drive in drives]
-    truths = [drive.truth() or {} for drive in drives]
-    for drive, numbers in zip(drives, wanted, strict=True):
+    every = list(zip(drives, wanted, strict=True))
+    for drive, numbers in every:
+        drive.truth()
         tell_of(drive, numbers, config, run)
     experts = [open_expert(expert) for expert in config.experts]
     # To decode all frames once more costs little beside asking; to fail late costs what was asked.
-    frames = (
-        image for drive, numbers in zip(drives, wanted, strict=True) for image in pictures(drive, numbers)
-    )
+    frames = (image for drive, numbers in every for image in pictures(drive, numbers))
     for _ in track(frames, "checking the frames", sum(map(len, wanted)), "frame"):
         pass
 
@@ -70,76 +64,27 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     chain = chain_of(run, gold) if config.chain and gold else None
     if config.workers:
         heard_by_all(config, run, drives, wanted)
-    stories = []
-    for drive, numbers, truth in zip(drives, wanted, truths, strict=True):
-        heard = hear(config, drive, numbers, teacher, experts, library, run.state)
-        stories.append(
-            Story(drive, numbers, truth, heard.asked, heard.said, config, rules, reliability, chain)
-        )
-        tell_of_answers(drive, heard, run)
 
-    unheard([one for story in stories for one in story.asked])
+    # Nothing heard is held: it is read from its log again, so that a fleet takes the memory of one drive.
+    def heard_of(drive: Drive, numbers: range) -> Heard:
+        return hear(config, drive, numbers, teacher, experts, library, run.state)
+
+    unheard([tell_of_answers(drive, heard_of(drive, numbers), run) for drive, numbers in every])
 
     # The rows: each frame's label, and how it came to it.
-    places, report = [list(range(len(story.numbers))) for story in stories], {}
+    def stories() -> Iterator[Story]:
+        for drive, numbers in every:
+            asked, said, _ = heard_of(drive, numbers)
+            yield Story(drive, numbers, drive.truth() or {}, asked, said, config, rules, reliability, chain)
+
+    places, report = [range(len(numbers)) for numbers in wanted], {}
     if config.keep:
-        places, report["kept"], left = kept(stories, config.keep)
+        places, report["kept"], left = kept(stories(), config.keep, sum(map(len, wanted)))
         write_jsonl(run.out / "left-out.jsonl", left)
-    write_rows(config, run, stories, places, teacher.contract, name)
-    measured = measure([story.mined() for story in stories], config.resamples, config.seed)
-    report = {"schema": SCHEMA, "teacher": name, **report, "rules": fired(stories), **measured}
+    report |= write_rows(config, run, stories(), places, teacher.contract, name)
+    report = {"schema": SCHEMA, "teacher": name, **report}
     write_json(run.out / "mining.json", report)
     tell(run, report)
-
-
-def write_rows(
-    config: MineConfig, run: Run, stories: Sequence[Story], places: Sequence[Sequence[int]],
-    contract: Contract, teacher: str,
-) -> None:  # fmt: skip
-    """The Dataset and the queue of what a person should look at."""
-    prompt, asked_with = compose(load_library(config.student_library)), compose(load_library(config.library))
-    writer = DatasetWriter(
-        run.out, contract, made_by="mine", teacher=teacher,
-        asked_with=asked_with.record(), prompt={**prompt.record(), "text": prompt.text},
-    )  # fmt: skip
-    queue: list[Entry] = []
-    for story, stay in zip(stories, places, strict=True):
-        drive, numbers = story.drive, [story.numbers[i] for i in stay]
-        times = [story.times_s[i] for i in stay]
-        for k, (i, image) in enumerate(zip(stay, pictures(drive, numbers), strict=True)):
-            label, marks = story.row(i)
-            marks = placed(marks, image.shape[:2], (contract.height, contract.width))
-            speed = story.speeds[i]
-            sample = Sample.of(
-                id=story.id(i),
-                prompt_text=prompt.text,
-                label=label,
-                source="vlm",
-                tasks=marks,
-                images=[writer.image(story.id(i), image)],
-                drive=drive.id,
-                scene=drive.scene,
-                frame=story.numbers[i],
-                t_s=round(story.times_s[i], 6),
-                speed_mps=None if speed is None else round(speed, 4),
-                tags=list(drive.info.tags),
-                prompt=prompt.record(),
-                teacher=f"{teacher} {story.asked[i].prompt.id}",
-            )  # fmt: skip
-            writer.add(split_of(drive.scene, config.splits), sample)
-            for task in (task for task, mark in marks.items() if mark.status == "review"):
-                strip = [story.id(stay[j]) for j in around(times, k)]
-                mark = marks[task]
-                queue.append(
-                    Entry(
-                        id=sample.id, task=task, why=story.why(i, task),
-                        priority=disagreement({task: mark}), strip=strip, history=mark.history,
-                    )
-                )  # fmt: skip
-    writer.finish()
-    write_queue(run.out, queue)
-    if queue:
-        run.say(f"{len(queue)} labels wait for a person: edgekit review {run.path}")
 
 
 def all_drives(run: Run) -> list[Drive]:
@@ -180,39 +125,37 @@ def tell_of(drive: Drive, numbers: list[int], config: MineConfig, run: Run) -> N
     run.note(f"drive {drive.id} {lacks} windows take {window.unknown_mps:g} m/s")
 
 
-def tell_of_answers(drive: Drive, heard: Heard, run: Run) -> None:
+class Parsed(NamedTuple):
+    """Of one drive: its answers, those that did not parse, and what the first one said, in short."""
+
+    answers: int
+    lost: int
+    first: str
+
+
+def tell_of_answers(drive: Drive, heard: Heard, run: Run) -> Parsed:
     asked = heard.asked
-    lost = [a.answer.text for a in asked if a.answer.label is None]
+    lost = sum(a.answer.label is None for a in asked)
     if lost:
-        run.note(f"drive {drive.id}: {len(lost)} of {len(asked)} answers did not parse: all-unknown")
+        run.note(f"drive {drive.id}: {lost} of {len(asked)} answers did not parse: all-unknown")
     stood = sum(a.first is a.answer for a in asked)
     if stood:
         run.note(f"drive {drive.id}: {stood} second answers did not parse: the first ones stand")
     if heard.selector and heard.selector.drops:
         dropped = ", ".join(f"{name} {n}×" for name, n in heard.selector.drops.most_common(5))
         run.note(f"drive {drive.id}: the token budget left out: {dropped}")
+    return Parsed(len(asked), lost, " ".join(asked[0].answer.text.split())[:120] if asked else "")
 
 
-def unheard(asked: Sequence[Asked]) -> None:
+def unheard(drives: Sequence[Parsed]) -> None:
     """Raises UserError where no answer at all parsed: the Dataset would tell nothing."""
-    if asked and all(one.answer.label is None for one in asked):
-        said = " ".join(asked[0].answer.text.split())[:120] or "nothing"
+    answers, lost = sum(one.answers for one in drives), sum(one.lost for one in drives)
+    if answers and answers == lost:
         raise UserError(
-            f"mine: none of {len(asked)} answers parsed",
-            f"the first one said: {said}",
+            f"mine: none of {answers} answers parsed",
+            f"the first one said: {next((one.first for one in drives if one.first), 'nothing')}",
             "check that the model answers with JSON in the label's schema, and start anew with another --out",
         )
-
-
-def fired(stories: Sequence[Story]) -> dict[str, dict[str, Any]]:
-    """How often each rule of motion spoke."""
-    out: dict[str, dict[str, Any]] = {}
-    for story in stories:
-        for frame in story.fired:
-            for one in frame:
-                row = out.setdefault(one.rule, {"task": one.task, "action": one.action, "frames": 0})
-                row["frames"] += 1
-    return dict(sorted(out.items()))
 
 
 def tell(run: Run, report: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
@@ -52,12 +52,16 @@ def spans(
 
     causal: the past half only, what a vehicle can have.
     """
-    out = []
+    return list(_each_span(times_s, speeds_mps, window, causal))
+
+
+def _each_span(
+    times_s: Sequence[float], speeds_mps: Sequence[float | None], window: Window, causal: bool
+) -> Iterator[tuple[int, int]]:
     for i, (t, v) in enumerate(zip(times_s, speeds_mps, strict=True)):
         half = window.half_width_s(v) + EPSILON_S
         first = bisect_left(times_s, t - half)
-        out.append((first, i + 1 if causal else bisect_right(times_s, t + half)))
-    return out
+        yield first, i + 1 if causal else bisect_right(times_s, t + half)
 
 
 def majority(votes: Sequence[str], own: str) -> str:
@@ -141,9 +145,16 @@ def smooth(
     causal=True looks at no later frame: the demo's form.
     """
     chosen = by_task(windows or Window())
-    voted: list[dict[str, str]] = [{} for _ in labels]
-    for window in dict.fromkeys(chosen.values()):
-        slots = [slot for task, its in chosen.items() if its == window for slot in TASKS[task]]
-        for i, (first, last) in enumerate(spans(times_s, speeds_mps, window, causal)):
-            voted[i] |= _voted(labels[first:last], i - first, slots)
-    return [label_of(values) for values in voted]
+    different = list(dict.fromkeys(chosen.values()))
+    voters = [
+        [slot for task, its in chosen.items() if its == window for slot in TASKS[task]]
+        for window in different
+    ]
+    reach = (_each_span(times_s, speeds_mps, window, causal) for window in different)
+    out = []
+    for i, (_, *its) in enumerate(zip(labels, *reach, strict=True)):
+        values: dict[str, str] = {}
+        for slots, (first, last) in zip(voters, its, strict=True):
+            values |= _voted(labels[first:last], i - first, slots)
+        out.append(label_of(values))
+    return out

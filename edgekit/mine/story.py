@@ -46,9 +46,9 @@ class Story:
         speeds = drive.speeds_mps()
         self.speeds = [speeds[n] for n in numbers]
         self.steps: dict[str, list[SceneLabel]] = {"raw": [a.answer.seen for a in asked]}
-        self.reach: dict[str, list[tuple[int, int]]] = {}
+        self.reach: dict[str, np.ndarray] = {}  # (n, 2): first and past the last frame of each one's window
         self.lasting: list[dict[str, float]] = []
-        self.fired: list[list[Fired]] = []
+        self.fired: list[Sequence[Fired]] = []
         self.fused: list[Fused] = []
         # Every drive has the same steps, so that they can be told together: one without time is left as it is.
         if config.smoothing:
@@ -83,7 +83,7 @@ class Story:
 
     def mined(self) -> Mined:
         """What ``measure`` asks of it."""
-        windows = {task: [last - first for first, last in reach] for task, reach in self.reach.items()}
+        windows = {task: (reach[:, 1] - reach[:, 0]).tolist() for task, reach in self.reach.items()}
         return Mined(self.drive.id, self.drive.scene, self.steps, self.truth, windows)
 
     def why(self, i: int, task: str) -> str:
@@ -96,7 +96,9 @@ class Story:
     def _smooth(self, smoothing: Smoothing) -> list[SceneLabel]:
         windows = windows_of(smoothing)
         reach = {
-            name: spans(self.times_s, self.speeds, window, smoothing.causal)
+            name: np.array(spans(self.times_s, self.speeds, window, smoothing.causal), np.int32).reshape(
+                -1, 2
+            )
             for name, window in windows.items()
         }
         self.reach = {task: reach.get(task, reach[OTHERS]) for task in TASKS}
@@ -141,4 +143,4 @@ class Story:
         return label, marks
 
     def _within(self, i: int) -> list[tuple[str, tuple[int, int]]]:
-        return [(task, reach[i]) for task, reach in self.reach.items()]
+        return [(task, tuple(reach[i].tolist())) for task, reach in self.reach.items()]

@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgekit.core.errors import UserError
 from edgekit.core.files import (
+    Waiting,
     append_jsonl,
     inside,
     read_json,
@@ -125,3 +128,25 @@ def test_a_path_that_stays_in_is_given(tmp_path_factory, parts):
     root = tmp_path_factory.getbasetemp().resolve()
     path = inside(root, "/".join(parts))
     assert path == root or root in path.parents
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5))))
+def test_rows_that_wait_come_back_in_the_order_of_their_keys(pairs):
+    rows = [{"key": key, "n": n, "text": "灯\u2028" * n} for key, n in pairs]
+    with tempfile.TemporaryDirectory() as folder:
+        waiting = Waiting(Path(folder) / ".part", lambda row: row["key"])
+        for row in rows:
+            waiting.add(row)
+        assert len(waiting) == len(rows)
+        assert list(waiting.sorted()) == sorted(rows, key=lambda row: row["key"])  # equal ones as they came
+        waiting.close()
+        assert list(Path(folder).iterdir()) == []
+
+
+def test_a_whole_last_line_without_its_end_is_torn_too(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(
+        b'{"a": 1}\n{"b": 2}'
+    )  # the next append cuts it off: to read it would be to lose it later
+    assert list(read_jsonl(path, torn=True)) == [{"a": 1}]
+    assert list(read_jsonl(path)) == [{"a": 1}, {"b": 2}]

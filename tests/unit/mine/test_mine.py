@@ -26,7 +26,7 @@ from edgekit.engine.answerer import Answer
 from edgekit.library import default_prompt
 from edgekit.mine import MineConfig, mine
 from edgekit.mine.asking import Asked
-from edgekit.mine.measure import Mined, event_counts, flips, measure
+from edgekit.mine.measure import Mined, Tally, event_counts, flips
 from edgekit.mine.rows import answered, closed, smoothed, split_of
 
 AT_ONCE = {"hold_frames": 1, "release_frames": 1}  # an entry goes with the frame that it was for
@@ -384,7 +384,9 @@ def test_two_drives_of_one_id_are_refused_before_asking(tmp_path, drives):
 
 def test_a_change_of_any_slot_counts():
     raw = [SceneLabel(crossroad="yes", zebra=zebra) for zebra in ("yes", "no", "yes")]
-    report = measure([Mined("d", "s", {"raw": raw, "smoothed": [raw[0]] * 3}, [None] * 3)], 100, 0)
+    tally = Tally()
+    tally.add(Mined("d", "s", {"raw": raw, "smoothed": [raw[0]] * 3}, [None] * 3))
+    report = tally.report(100, 0)
     assert {task: row["changed"]["smoothed"] for task, row in report["tasks"].items()} == {
         "speed": 0, "light": 0, "obstacles": 0, "crossroad": 1
     }  # fmt: skip
