@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -53,17 +54,45 @@ def to_row(answer: Answer) -> dict[str, Any]:
 
 
 def from_row(row: dict[str, Any]) -> Answer:
-    label = label_of(row["label"]) if row["label"] else None
     # A drive of hours has a hundred thousand answers, most of them the canonical text of few labels: one string for
     # all that say the same, and one Answer where they are as sure of it.
-    return _answer(sys.intern(row["text"]), label, tuple(row["confidence"].items()), row["passes"])
+    sure = row["confidence"]
+    return _answer(sys.intern(row["text"]), row["label"] and label_of(row["label"]), tuple(sure), tuple(sure.values()),
+                   row["passes"])  # fmt: skip
 
 
 @lru_cache(maxsize=1024)
 def _answer(
-    text: str, label: SceneLabel | None, confidence: tuple[tuple[str, float], ...], passes: int
+    text: str, label: SceneLabel | None, slots: tuple[str, ...], values: tuple[float, ...], passes: int
 ) -> Answer:
-    return Answer(text, label, dict(confidence), passes)
+    return Answer(text, label, Sure(_SLOTS.setdefault(slots, slots), values), passes)
+
+
+_SLOTS: dict[tuple[str, ...], tuple[str, ...]] = {}  # one tuple for all answers that tell of the same slots
+
+
+class Sure(Mapping):
+    """slot → confidence, read only, in a quarter of the memory of a dict of as many floats."""
+
+    __slots__ = ("_slots", "_values")
+
+    def __init__(self, slots: tuple[str, ...], values: Iterable[float]):
+        self._slots, self._values = slots, array("d", values)
+
+    def __getitem__(self, slot: str) -> float:
+        try:
+            return self._values[self._slots.index(slot)]
+        except ValueError:
+            raise KeyError(slot) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._slots)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Pace:

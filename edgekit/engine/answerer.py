@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from edgekit.core.contract import Contract
 from edgekit.core.label import UNKNOWN, SceneLabel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One answer. ``label`` is None where ``text`` does not parse.
 
@@ -22,7 +22,7 @@ class Answer:
 
     text: str
     label: SceneLabel | None
-    confidence: dict[str, float] = field(default_factory=dict)
+    confidence: Mapping[str, float] = field(default_factory=dict)
     passes: int = 0
 
     @property
