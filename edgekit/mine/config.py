@@ -90,7 +90,8 @@ class MineConfig(Config):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("drives", "teacher", "gold")
-    operational: ClassVar[tuple[str, ...]] = ("workers",)  # who does the work changes no byte of it
+    # Who does the work, and where answers are kept, changes no byte of it.
+    operational: ClassVar[tuple[str, ...]] = ("workers", "heard")
 
     drives: list[str] = Field(
         min_length=1
@@ -116,6 +117,9 @@ class MineConfig(Config):
     fusion: FusionConfig = Field(default_factory=FusionConfig)
     gold: str | None = None  # a small Dataset whose labels are believed: what experts and chain learn from
     keep: Keep | None = None  # null: every mined frame is a row
+    heard: str | None = (
+        None  # a folder that keeps what was answered, for the next run with other rules or windows
+    )
     workers: RayWorkers | None = None  # {ray: N} spreads drives over a cluster
     splits: dict[Literal["train", "dev", "test"], float] = {"train": 1.0}  # shares of the scenes
     resamples: int = Field(1000, ge=100, le=100_000)

@@ -27,6 +27,7 @@ from edgekit.mine.experts.figure import draw_curves
 from edgekit.mine.experts.reliability import Judged, Reliability, judge, measure
 from edgekit.mine.experts.see import said as seen
 from edgekit.mine.habits import GoldDrive
+from edgekit.mine.logs import Logs
 from edgekit.mine.rows import slots_of, sure
 
 
@@ -38,7 +39,7 @@ class Gold(NamedTuple):
     answers: list[Answer]
 
 
-def asked_gold(config: MineConfig, run: Run, teacher: Answerer, library: Library) -> Gold | None:
+def asked_gold(config: MineConfig, run: Run, teacher: Answerer, library: Library, logs: Logs) -> Gold | None:
     """None without a gold Dataset. Raises UserError for an empty one."""
     if not config.gold:
         return None
@@ -54,7 +55,7 @@ def asked_gold(config: MineConfig, run: Run, teacher: Answerer, library: Library
     answers = ask_all(
         teacher, [f"{row.id}?{prompt.sha256[:8]}" for row in samples], [prompt.text] * len(samples),
         lambda first: (dataset.image(row) for row in samples[first:]),
-        AnswerLog(run.state / "answers" / ".gold.jsonl"), config.asked_at_once, "asking about the gold frames",
+        AnswerLog(logs.gold / ".gold.jsonl"), config.asked_at_once, "asking about the gold frames",
     )  # fmt: skip
     run.note(
         "the gold set judges the teacher's answers to the default prompt, before any correction, and detectors at the "
@@ -132,8 +133,12 @@ def _curves(run: Run, judged: Sequence[Judged]) -> None:
     write_json(
         run.out / "coverage.json", {"columns": ["confidence", "coverage", "precision"], "curves": points}
     )
-    if find_spec("matplotlib"):
+    drawn = bool(find_spec("matplotlib"))
+    if drawn:
         draw_curves(curves, run.out / "coverage.png")
+    run.say(
+        f"coverage against precision of each voice: {run.out / ('coverage.png' if drawn else 'coverage.json')}"
+    )
 
 
 def believed(row: Sample) -> SceneLabel:

@@ -25,6 +25,7 @@ from edgekit.mine.experts.config import Corridor, Expert
 from edgekit.mine.experts.heads import ious
 from edgekit.mine.experts.see import Said, said
 from edgekit.mine.frames import pictures
+from edgekit.mine.logs import Logs
 
 SAME = 0.5  # overlap (IoU) of two boxes of one thing
 
@@ -37,25 +38,17 @@ class Heard(NamedTuple):
     selector: Selector | None
 
 
-def answers_in(state: Path, drive: Drive) -> Path:
-    return state / "answers" / f"{drive.id}.jsonl"
-
-
-def boxes_in(state: Path, drive: Drive) -> Path:
-    return state / "detected" / f"{drive.id}.jsonl"
-
-
 def heard_before(
-    drives: Sequence[Drive], wanted: Sequence[Sequence[int]], library: Library, state: Path
+    drives: Sequence[Drive], wanted: Sequence[Sequence[int]], library: Library, logs: Logs
 ) -> str | None:
-    """What the logs hold of a run that was killed, in words; None where they hold nothing."""
+    """What the logs hold already, in words; None where they hold nothing."""
     prompt, answered, again, seen = compose(library), 0, 0, 0
     for drive, numbers in zip(drives, wanted, strict=True):
-        if (log := answers_in(state, drive)).is_file():
+        if (log := logs.answers_of(drive)).is_file():
             keys = {row["id"] for row in read_jsonl(log, torn=True)}
             first = sum(key_of(drive, n, prompt) in keys for n in numbers)
             answered, again = answered + first, again + len(keys) - first
-        if (log := boxes_in(state, drive)).is_file():
+        if (log := logs.boxes_of(drive)).is_file():
             seen += len({row["frame"] for row in read_jsonl(log, torn=True)} & set(numbers))
     if not answered and not seen:
         return None
@@ -66,14 +59,14 @@ def heard_before(
 
 def hear(
     config: MineConfig, drive: Drive, numbers: Sequence[int], teacher: Answerer, experts: Sequence[Expert],
-    library: Library, state: Path,
+    library: Library, logs: Logs,
 ) -> Heard:  # fmt: skip
-    """Detects, then asks, what the logs below ``state`` do not hold yet."""
+    """Detects, then asks, what the logs do not hold yet."""
     told: list[list[Said]] = []
     if experts:
-        told = look(experts, drive, numbers, config.fusion.corridor, boxes_in(state, drive))
+        told = look(experts, drive, numbers, config.fusion.corridor, logs.boxes_of(drive))
     boxes = [merged(box for one in frame for found in one.boxes.values() for box in found) for frame in told]
-    log = AnswerLog(answers_in(state, drive))
+    log = AnswerLog(logs.answers_of(drive))
     dynamic = config.dynamic if config.prompts == "dynamic" else None
     asked, selector = ask_drive(teacher, drive, numbers, library, dynamic, config.asked_at_once, log, boxes)
     return Heard(asked, told, selector)

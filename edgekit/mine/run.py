@@ -19,6 +19,7 @@ from edgekit.mine.frames import frame_numbers, pictures
 from edgekit.mine.gold import asked_gold, chain_of, reliability_of
 from edgekit.mine.hearing import Heard, hear, heard_before
 from edgekit.mine.keeping import kept
+from edgekit.mine.logs import Logs, logs_of
 from edgekit.mine.motion import load_rules
 from edgekit.mine.spread import heard_by_all
 from edgekit.mine.story import Story
@@ -35,6 +36,11 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     a teacher that cannot be opened, and for frames, truth or telemetry that cannot be read, before the first frame
     is asked.
     """
+    with logs_of(config, run, teacher.name if teacher else None) as logs:
+        _mine(config, run, teacher, logs)
+
+
+def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) -> None:
     # The drives and the prompts, checked before the costly part.
     drives = all_drives(run)
     library = load_library(config.library)
@@ -57,17 +63,17 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     name = teacher.name if teacher else run.named("teacher") if config.teacher else config.endpoint.model
     teacher = teacher or open_answerer(config.kind, folder, config.endpoint, batch=config.batch)
     run.say(f"{len(drives)} drives, {sum(map(len, wanted))} frames, teacher {teacher.name}")
-    if before := heard_before(drives, wanted, library, run.state):
+    if before := heard_before(drives, wanted, library, logs):
         run.say(before)
-    gold = asked_gold(config, run, teacher, library)
+    gold = asked_gold(config, run, teacher, library, logs)
     reliability = reliability_of(config, run, gold, experts) if experts else None
     chain = chain_of(run, gold) if config.chain and gold else None
     if config.workers:
-        heard_by_all(config, run, drives, wanted)
+        heard_by_all(config, run, drives, wanted, logs)
 
     # Nothing heard is held: it is read from its log again, so that a fleet takes the memory of one drive.
     def heard_of(drive: Drive, numbers: range) -> Heard:
-        return hear(config, drive, numbers, teacher, experts, library, run.state)
+        return hear(config, drive, numbers, teacher, experts, library, logs)
 
     unheard([tell_of_answers(drive, heard_of(drive, numbers), run) for drive, numbers in every])
 

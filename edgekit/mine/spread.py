@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 
 from edgekit.core.cluster import joined
 from edgekit.core.errors import UserError
@@ -22,14 +21,15 @@ from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import Expert, open_expert
 from edgekit.mine.frames import frame_numbers
 from edgekit.mine.hearing import hear
+from edgekit.mine.logs import Logs
 from edgekit.models.open import open_answerer
 
 
 class Listener:
     """The actor. teacher: where it lies, as this machine sees it; shared: a file of the run that it must see."""
 
-    def __init__(self, recipe: dict, teacher: str | None, state: str, folder: str, shared: str):
-        self.config, self.state, self.refused = MineConfig(**recipe), Path(state), None
+    def __init__(self, recipe: dict, teacher: str | None, logs: Logs, folder: str, shared: str):
+        self.config, self.logs, self.refused = MineConfig(**recipe), logs, None
         config = self.config
         try:
             if not os.path.exists(shared):
@@ -57,20 +57,20 @@ class Listener:
                     f"mine: {root} is another drive here", f"{drive.id}, not {drive_id}", "mend the paths"
                 )
             numbers = frame_numbers(len(drive), self.config.every, self.config.frames_per_drive)
-            hear(self.config, drive, numbers, self.teacher, self.experts, self.library, self.state)
+            hear(self.config, drive, numbers, self.teacher, self.experts, self.library, self.logs)
         except UserError as error:
             return error.what, error.why, error.do
         return drive_id
 
 
 def heard_by_all(
-    config: MineConfig, run: Run, drives: Sequence[Drive], wanted: Sequence[Sequence[int]]
+    config: MineConfig, run: Run, drives: Sequence[Drive], wanted: Sequence[Sequence[int]], logs: Logs
 ) -> None:
     """Fills the logs of all drives. Raises UserError as ``hear`` does, and where the cluster cannot be joined."""
     count = min(config.workers.ray, len(drives))
-    recipe, state = config.model_dump(mode="json"), str(run.state.absolute())
+    recipe, logs = config.model_dump(mode="json"), logs.absolute()
     with joined(count, "mine", run.path) as (ray, shared):
-        told = (recipe, config.teacher, state, os.getcwd(), str(shared.absolute()))
+        told = (recipe, config.teacher, logs, os.getcwd(), str(shared.absolute()))
         seats = [ray.remote(Listener).options(num_cpus=1).remote(*told) for _ in range(count)]
         # The longest drives first: the last one to end is then a short one.
         waiting = sorted(zip(drives, wanted, strict=True), key=lambda pair: len(pair[1]))
