@@ -11,7 +11,7 @@ from edgekit.core.progress import track
 from edgekit.core.run import Run
 from edgekit.drives import Drive, open_drives
 from edgekit.engine.answerer import Answerer
-from edgekit.library import load_library
+from edgekit.library import compose, load_library
 from edgekit.mine.asking import selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import open_expert
@@ -144,7 +144,9 @@ def tell_of_answers(drive: Drive, heard: Heard, run: Run) -> Parsed:
     lost = sum(a.answer.label is None for a in asked)
     if lost:
         run.note(f"drive {drive.id}: {lost} of {len(asked)} answers did not parse: all-unknown")
-    stood = sum(a.first is a.answer for a in asked)
+    # By the prompt: answers alike are one object, and a second one often says what the first did.
+    plain = compose(heard.selector.library).sha256 if heard.selector else ""
+    stood = sum(a.first is not None and a.prompt.sha256 == plain for a in asked)
     if stood:
         run.note(f"drive {drive.id}: {stood} second answers did not parse: the first ones stand")
     if heard.selector and heard.selector.drops:

@@ -226,6 +226,9 @@ def test_dynamic_prompts_ask_again_with_what_was_seen(tmp_path, drives):
     steps = {i: [s["step"] for s in rows[i].tasks["light"].history] for i in rows}
     assert steps["d1/000000"] == ["first", "vlm", "smoothed"] and steps["d2/000000"] == ["vlm", "smoothed"]
     assert "night" in rows["d1/000000"].teacher and rows["d2/000000"].teacher.endswith("/default")
+    # The blank one; a second answer that says what the first one said did parse.
+    (note,) = (note for note in run.notes if "second answers" in note)
+    assert note == "drive d1: 1 second answers did not parse: the first ones stand"
 
 
 def test_a_second_answer_that_does_not_parse_leaves_the_first(tmp_path, drives):
