@@ -51,7 +51,7 @@ class Asker:
         self._first = probe_prompt(first)
         self._log = AnswerLog(log)
         self._known: set[str] = set()
-        self._images: dict[str, str] = {}
+        self._images: dict[Path, str] = {}  # image → its digest
 
     @property
     def spent(self) -> int:
@@ -105,9 +105,10 @@ class Asker:
         return [self._log.answers[key] for key in keys]
 
     def _key(self, prompt: Prompt, row: Sample) -> str:
-        if row.id not in self._images:
-            self._images[row.id] = sha256_file(self.dataset.image_path(row))
-        return f"{prompt.sha256}/{self._images[row.id]}/{self.model.name}"
+        file = self.dataset.image_path(row)  # not the row's id: two splits may each have a row of one name
+        if file not in self._images:
+            self._images[file] = sha256_file(file)
+        return f"{prompt.sha256}/{self._images[file]}/{self.model.name}"
 
     def _pictures(self, asked: Sequence[tuple[Prompt, Sample]]) -> Iterator[np.ndarray | list[np.ndarray]]:
         most = getattr(self.model, "pictures", 1)
