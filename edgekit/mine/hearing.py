@@ -76,7 +76,7 @@ def merged(boxes: Iterable[Box]) -> list[Box]:
     """Without those that are another detector's word for the same thing: a light seen twice is one light."""
     found: list[Box] = []
     for box in sorted(boxes, key=lambda box: -box.score):
-        corners = np.array([box[1:5]])
+        corners = np.array([box[1:5]], float)  # a stranger's detector may count in whole pixels
         if all(box.name != b.name or ious(corners, np.array([b[1:5]]))[0, 0] < SAME for b in found):
             found.append(box)
     return found
