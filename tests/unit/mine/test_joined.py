@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.box import Box
+from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_jsonl
 from edgekit.dataset import open_dataset
@@ -93,6 +94,20 @@ def test_edited_rules_are_another_run(tmp_path, drives):
         run_of(tmp_path, config_of(drives, motion={"rules": str(rules)}))
 
 
+def test_another_detector_in_the_same_file_is_another_run(tmp_path, drives):
+    file = tmp_path / "eye.onnx"
+
+    def started():
+        return run_of(tmp_path, config_of(drives, experts=[EXPERT | {"model": str(file)}]))
+
+    file.write_bytes(b"trained once")
+    started()
+    started()
+    file.write_bytes(b"trained longer")
+    with pytest.raises(UserError, match="holds another run"):
+        started()
+
+
 @pytest.fixture
 def eye(monkeypatch):
     eyes = []
@@ -123,7 +138,6 @@ def coned(tmp_path):
 
 def gold_of(tmp_path, right: bool):
     """Gold frames of cones, on which the teacher is always wrong, and the detector right, or wrong."""
-    from edgekit.core.contract import Contract
     from edgekit.dataset import DatasetWriter, Sample
     from tests.unit.mine.test_mine import label
 
@@ -293,18 +307,25 @@ def test_a_task_may_have_a_window_of_its_own(tmp_path, drives):
     assert marks["speed"].history[-1]["window_s"] > 3.0
 
 
+class Silent:
+    """The shipped teacher by its name, who says nothing: whoever asks must have been told by others."""
+
+    name, contract = "package:nano-teacher", Contract()
+
+    def answer(self, images, prompts):
+        raise AssertionError("the workers' logs lack an answer")
+
+
 def test_many_workers_change_no_byte(tmp_path):
-    """Two Ray workers with the shipped teacher on two of the shipped drives."""
+    """Two Ray workers with the shipped teacher on the shipped drives: they alone ask it."""
     if not find_spec("ray"):  # not imported: it reads its settings while it is
         pytest.skip("ray is not installed")
     raw = {"teacher": "package:nano-teacher", "frames_per_drive": 3, "batch": 4, "motion": None}
-    runs = []
-    for name, workers in (("alone", None), ("two", {"ray": 2})):
-        config = config_of("package:drives", **raw, workers=workers)
-        run = run_of(tmp_path, config, name)
-        mine(config, run)
-        runs.append(run.finish())
-    assert runs[0] == runs[1]
+    alone = run_of(tmp_path, config_of("package:drives", **raw), "alone")
+    mine(alone.config, alone)
+    two = run_of(tmp_path, config_of("package:drives", **raw, workers={"ray": 2}), "two")
+    mine(two.config, two, Silent())
+    assert two.finish() == alone.finish()
 
 
 def test_a_gap_in_the_yaw_rate_does_not_silence_a_rule_on_speed(tmp_path, drives):
