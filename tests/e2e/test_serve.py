@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgekit.core.contract import Contract
 from edgekit.core.label import SceneLabel, json_schema, parse_answer, to_answer
@@ -227,6 +228,36 @@ def test_our_own_client_reads_it(served, frames):
     answers = answerer.answer([p for p, _ in frames], [PROMPT] * len(frames))
     answerer.close()
     assert [a.label for a in answers] == [label for _, label in frames]
+
+
+def test_mining_asks_it(served, frames, tmp_path, monkeypatch):
+    """A drive of these frames, asked about through the port as a fleet's would be, eight questions at once."""
+    from edgekit.core.recipe import build
+    from edgekit.core.run import start
+    from edgekit.mine import MineConfig, mine
+
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    for n, (picture, _) in enumerate(frames):
+        Image.fromarray(picture).save(folder / f"{n:03d}.png")
+    monkeypatch.setenv("DRIVE_TOKEN", TOKEN)
+    height, width = frames[0][0].shape[:2]
+    port = {"url": served[1], "model": "edgekit", "api_key_env": "DRIVE_TOKEN", "parallel": 8,
+            "width": width, "height": height}  # fmt: skip
+    recipe = {
+        "drives": [str(folder)],
+        "kind": "endpoint",
+        "endpoint": port,
+        "smoothing": None,
+        "motion": None,
+    }
+    config = build(MineConfig, recipe, "test")
+    run = start("mine", config, "test", tmp_path / "run")
+    mine(config, run)
+    rows = list(open_dataset(run.out).rows("train"))
+    assert [row.label for row in rows] == [label for _, label in frames]
+    assert {row.teacher.split()[0] for row in rows} == {"edgekit"}
+    assert not [note for note in run.notes if "did not parse" in note]
 
 
 def test_health_and_metrics(served, client, frames):
