@@ -13,14 +13,17 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from edgekit import __version__
 from edgekit.core.alone import alone
 from edgekit.core.errors import EdgekitError, UserError, need_disk, suggestion
 from edgekit.core.guard import guarded
 from edgekit.core.inputs import given, how_to_make
-from edgekit.core.recipe import Config, Plan, dump_recipe, find_recipe, load_recipe, recipes_of
+from edgekit.core.recipe import Config, Plan, config_in, dump_recipe, find_recipe, load_recipe, recipes_of
 from edgekit.core.run import Run, open_input, start
 
 # The road, in order. Learn one station and you know them all: verb = package = recipe folder.
@@ -87,13 +90,19 @@ def station(verb: str, rest: list[str]) -> None:
     path = recipe_of(verb, args.recipe)
     config = load_recipe(kind, path, args.overrides)
     if args.dry_run:
-        text, missing = preview(config, path)
+        text, missing, refused = preview(config, path)
         show(text)
         if missing:
             raise UserError(
                 f"edgekit {verb} {args.recipe}: {len(missing)} input(s) missing: {', '.join(missing)}",
                 "it would be refused before anything is spent",
                 how_to_make(missing[0]),
+            )
+        if refused:
+            raise UserError(
+                f"edgekit {verb} {args.recipe}: it would be refused for {len(refused)} reason(s)",
+                f"the first: {refused[0]}",
+                "mend what the plan tells as WOULD BE REFUSED",
             )
         return
     plan = config.plan()
@@ -243,15 +252,31 @@ def describe(verb: str, kind: type[Config]) -> str:
     lines = [f"edgekit {verb}: {VERBS[verb]}", "", "recipes:"]
     lines += [f"  {name}" for name in recipes_of(verb)] or ["  (none ships)"]
     lines += ["", "keys:"]
+    return "\n".join([*lines, *keys_of(kind)])
+
+
+def keys_of(kind: type[BaseModel], default: Any = None, indent: str = "  ") -> list[str]:
+    """A line for every key with its default, those of a part below it. default: the part, where it has values of
+    its own."""
+    lines = []
     for name, field in kind.model_fields.items():
-        default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
-        text = f"  {name} = {default}"
-        lines.append(text if len(text) <= 110 else text[:107] + "...")
-    return "\n".join(lines)
+        value = field.get_default(call_default_factory=True)
+        value = getattr(default, name) if isinstance(default, kind) else value
+        listed = get_origin(field.annotation) is list
+        part = config_in(get_args(field.annotation)[0] if listed else field.annotation)
+        if part and isinstance(value, BaseModel):
+            lines.append(f"{indent}{name}:")
+        else:
+            text = f"{indent}{name} = {'required' if value is PydanticUndefined else repr(value)}"
+            text = text if len(text) <= 110 else text[:107] + "..."
+            lines.append(text + ((", a list of:" if listed else ", or:") if part else ""))
+        lines += keys_of(part, value, f"{indent}  ") if part else []
+    return lines
 
 
-def preview(config: Config, path: Path) -> tuple[str, list[str]]:
-    """What ``--dry-run`` shows (the resolved recipe, its inputs, what it would cost), and the missing inputs."""
+def preview(config: Config, path: Path) -> tuple[str, list[str], list[str]]:
+    """What ``--dry-run`` shows (the resolved recipe, its inputs, what it would cost), the missing inputs, and what
+    else the run would be refused for."""
     lines = [f"recipe {path}", *(f"  {line}" for line in dump_recipe(config).splitlines()), "inputs"]
     missing = []
     for key, item in given(config):
@@ -261,7 +286,8 @@ def preview(config: Config, path: Path) -> tuple[str, list[str]]:
     plan = config.plan()
     lines += ["plan", f"  memory {plan.memory_gb:g} GB ({free_memory_gb():.1f} free), disk {plan.disk_gb:g} GB, "
               f"about {plan.minutes:g} minutes"]  # fmt: skip
-    return "\n".join([*lines, *(f"  {note}" for note in plan.notes), "nothing was run"]), missing
+    lines += [*(f"  {note}" for note in plan.notes), "nothing was run"]
+    return "\n".join(lines), missing, plan.refused
 
 
 def presence(item: str) -> str:

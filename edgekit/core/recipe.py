@@ -31,17 +31,30 @@ _BOOL = re.compile("^(?:true|True|TRUE|false|False|FALSE)$")
 Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
 
 
+REFUSED = "WOULD BE REFUSED: "  # how a plan's note begins where the run would end with it
+
+
 class Plan(NamedTuple):
     """What a run would cost, told before anything is spent (``--dry-run``).
 
     memory_gb: peak of the largest process; disk_gb: what is written; minutes: wall time;
-    notes: one line each, what the numbers rest on.
+    notes: one line each, what the numbers rest on, and what would be refused (``refusal``).
     """
 
     memory_gb: float
     disk_gb: float
     minutes: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> list[str]:
+        """What the run would be refused for."""
+        return [note.removeprefix(REFUSED) for note in self.notes if note.startswith(REFUSED)]
+
+
+def refusal(error: UserError) -> str:
+    """A plan's note on what would end the run."""
+    return f"{REFUSED}{error.what} ({error.why}); {error.do}"
 
 
 class Config(BaseModel):
@@ -168,17 +181,17 @@ def _check_keys(kind: type[BaseModel], raw: dict, where: str, prefix: str) -> No
                 f"{kind.__name__} has no such key; {suggestion(str(key), kind.model_fields)}",
                 "mend the key, or leave it out for the default",
             )
-        inner = _config_in(field.annotation)
+        inner = config_in(field.annotation)
         if inner and isinstance(value, dict):
             _check_keys(inner, value, where, f"{prefix}{key}.")
 
 
-def _config_in(annotation: Any) -> type[BaseModel] | None:
+def config_in(annotation: Any) -> type[BaseModel] | None:
     """The one model class inside an annotation such as ``Lora | None``; None for a real union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        found = [m for a in typing.get_args(annotation) if (m := _config_in(a))]
+        found = [m for a in typing.get_args(annotation) if (m := config_in(a))]
         return found[0] if len(found) == 1 else None
     return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.cli import built, main
-from edgekit.core.recipe import dump_recipe, load_recipe
+from edgekit.core.recipe import REFUSED, dump_recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -43,7 +43,7 @@ def test_a_recipe_is_short_and_previews(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code = main([verb_of(path), str(path), "--dry-run"])
     shown = capsys.readouterr().out
-    assert code == (2 if "MISSING" in shown else 0)
+    assert code == (2 if "MISSING" in shown or REFUSED in shown else 0)
     assert "nothing was run" in shown and "memory" in shown
     assert [p.name for p in tmp_path.iterdir()] == ["again.yaml"]
 

@@ -5,19 +5,36 @@ import types
 from typing import ClassVar
 
 import pytest
+from pydantic import Field
 
 from edgekit import cli
 from edgekit.core.errors import GateError, UserError
-from edgekit.core.recipe import Config, Plan
+from edgekit.core.recipe import Config, Plan, refusal
+
+
+class Place(Config):
+    """x, y: in metres."""
+
+    x: float = 0.0
+    y: float | None = None
+
+
+class Sensor(Config):
+    kind: str
+    at: Place = Field(default_factory=Place)
 
 
 class ProbeConfig(Config):
     inputs: ClassVar[tuple[str, ...]] = ("data",)
     data: list[str] = []
     number: int = 1
+    home: Place = Field(default_factory=lambda: Place(x=3.5))
+    away: Place | None = None
+    sensors: list[Sensor] = []
 
     def plan(self):
-        return Plan(0.1, 0.001, 2, ("two minutes a number",))
+        told = [refusal(UserError("probe: 99", "it is", "ask another"))] if self.number == 99 else []
+        return Plan(0.1, 0.001, 2, ("two minutes a number", *told))
 
 
 def work(config, run):
@@ -92,6 +109,14 @@ def test_a_dry_run_spends_nothing_and_tells_what_is_missing(tmp_path, capsys):
     assert cli.main(["probe", "r.yaml", "data=[there]", "--dry-run"]) == 0
 
 
+def test_a_dry_run_of_what_would_be_refused_shows_the_whole_plan_and_ends_so(tmp_path, capsys):
+    assert cli.main(["probe", "r.yaml", "number=99", "--dry-run"]) == 2
+    out, err = capsys.readouterr()
+    assert "two minutes a number\n  WOULD BE REFUSED: probe: 99 (it is); ask another\nnothing was run" in out
+    assert "refused for 1 reason(s)" in err and "probe: 99" in err and len(err.splitlines()) == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["r.yaml"]
+
+
 def test_a_dry_road_misses_nothing_that_its_steps_make(tmp_path, capsys):
     steps = """steps:
   - {name: render, recipe: quick}
@@ -105,7 +130,14 @@ def test_a_dry_road_misses_nothing_that_its_steps_make(tmp_path, capsys):
 
 def test_a_verb_alone_lists_recipes_and_keys(capsys):
     assert cli.main(["probe"]) == 0
-    assert "number = 1" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "number = 1" in text
+    for keys in (
+        "  home:\n    x = 3.5\n    y = None\n",
+        "  away = None, or:\n    x = 0.0\n    y = None\n",
+        "  sensors = [], a list of:\n    kind = required\n    at:\n      x = 0.0\n",
+    ):
+        assert keys in text
 
 
 @pytest.mark.parametrize(
