@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.cli import HELPERS, built, main, parser
-from edgekit.core.recipe import find_recipe, load_recipe
+from edgekit.core.recipe import REFUSED, find_recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "deploy/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
