@@ -57,6 +57,20 @@ class Endpoint(Config):
     pictures: int = Field(1, ge=1, le=8)
 
 
+def key_of(endpoint: Endpoint) -> str | None:
+    """The key that it asks for, None where it asks for none. Raises UserError where its variable is not set."""
+    if not endpoint.api_key_env:
+        return None
+    key = os.environ.get(endpoint.api_key_env)
+    if not key:
+        raise UserError(
+            f"endpoint {endpoint.url}: no key",
+            f"the environment variable {endpoint.api_key_env} is not set",
+            f"export {endpoint.api_key_env}=…, or leave api_key_env out",
+        )
+    return key
+
+
 class EndpointAnswerer:
     """Asks over HTTP (edgekit.engine.answerer.Answerer): chat completions, temperature 0, label schema.
 
@@ -93,17 +107,8 @@ class EndpointAnswerer:
     @classmethod
     def of(cls, endpoint: Endpoint, contract: Contract | None = None) -> EndpointAnswerer:
         """From a recipe. Raises UserError where the named variable is not set."""
-        key = None
-        if endpoint.api_key_env:
-            key = os.environ.get(endpoint.api_key_env)
-            if not key:
-                raise UserError(
-                    f"endpoint {endpoint.url}: no key",
-                    f"the environment variable {endpoint.api_key_env} is not set",
-                    f"export {endpoint.api_key_env}=…, or leave api_key_env out",
-                )
         return cls(
-            endpoint.url, endpoint.model, key,
+            endpoint.url, endpoint.model, key_of(endpoint),
             contract=contract or Contract(width=endpoint.width, height=endpoint.height),
             timeout_s=endpoint.timeout_s, tries=endpoint.tries, parallel=endpoint.parallel, pictures=endpoint.pictures,
         )  # fmt: skip

@@ -86,5 +86,6 @@ class PromptsConfig(Config):
 
     def plan(self) -> Plan:
         from edgekit.prompts.plan import plan_prompts
+        from edgekit.prompts.shares import refusals
 
-        return plan_prompts(self.model, self.budget, self.batch)
+        return plan_prompts(self.model, self.budget, self.batch, refusals(self))

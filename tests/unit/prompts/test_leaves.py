@@ -21,8 +21,8 @@ from edgekit.prompts.edits import OPERATORS, Case, Edit, _catalogue, apply, fact
 from edgekit.prompts.failures import grouped
 from edgekit.prompts.front import Candidate, Front, Score
 from edgekit.prompts.promote import promote, require_apart
-from edgekit.prompts.run import in_two
 from edgekit.prompts.search import turns
+from edgekit.prompts.shares import in_two
 from edgekit.prompts.writer import TEXT_CHARS, Writer, checked, port
 
 SEEN = {

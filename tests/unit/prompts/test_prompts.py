@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.cli import main
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_json
-from edgekit.core.recipe import build
+from edgekit.core.recipe import REFUSED, build
 from edgekit.core.run import digest_tree, start
 from edgekit.library import load_library
 from edgekit.prompts import PromptsConfig, prompts
@@ -101,6 +102,25 @@ def test_a_budget_too_small_for_one_try_is_refused_before_anything_is_asked(benc
         walk(data, model, tmp_path / "run", budget=1035)  # 240 + 76 + 720 = 1036
     assert "1035 evaluations" in refused.value.what and "budget=" in refused.value.do
     assert model.asked == 0
+
+
+def test_a_dry_run_tells_what_would_be_refused(data, tmp_path, monkeypatch, capsys):
+    assert config_of(data).plan().refused == []
+    (small,) = config_of(data, budget=1035).plan().refused
+    assert small.startswith("prompts: a budget of 1035 evaluations is too small") and "budget=" in small
+    port = {"url": "http://127.0.0.1:1/v1", "model": "m", "api_key_env": "A_KEY_OF_THE_TESTS"}
+    monkeypatch.delenv("A_KEY_OF_THE_TESTS", raising=False)
+    (key,) = config_of(data, writer=port).plan().refused
+    assert "A_KEY_OF_THE_TESTS is not set" in key
+    assert config_of(data, dataset="runs/render/later").plan().refused == []  # another command may make it
+
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"model: {data}\ndataset: package:sample\nbudget: 1600\nheld_out: test\n")
+    assert main(["prompts", str(recipe), "--dry-run"]) == 2
+    out, err = capsys.readouterr()
+    assert f"{REFUSED}prompts: no rows in split 'dev' of package:sample" in out and "nothing was run" in out
+    assert "no rows in split 'dev'" in err and len(err.splitlines()) == 3
+    assert main(["prompts", str(recipe), "split=train", "--dry-run"]) == 0
 
 
 def test_one_split_cannot_be_both(data):
