@@ -66,7 +66,8 @@ def decode(
 
 
 def unlike(head: str, outputs: Sequence[np.ndarray], activation: str = "auto") -> str | None:
-    """In words, which other head the outputs look like, and why; None where nothing speaks against ``head``.
+    """In words, which other head the outputs look like, and why, or that an SSD's scores need no ``activation``;
+    None where nothing speaks against ``head`` and it.
 
     outputs: of a picture with nothing in it, where no box is more at home than another. SSD's and DETR's have
     the same shapes; what numbers their boxes and scores can be tells them apart.
@@ -79,9 +80,13 @@ def unlike(head: str, outputs: Sequence[np.ndarray], activation: str = "auto") -
         except ValueError:  # like none of them: decode tells what is wanted
             return None
         looks, why = _looks(scores, boxes, activation)
-    return (
-        None if f"head: {head}" in looks.split(" or ") else f"it looks like {looks}: {why}; {told(outputs)}"
-    )
+    if f"head: {head}" not in looks.split(" or "):
+        return f"it looks like {looks}: {why}; {told(outputs)}"
+    # Of a grey picture's logits hardly one lies there: nearly all say no. And were they logits, sigmoid would
+    # give every box more than 0.5 of every class.
+    if head == "ssd" and activation in ("sigmoid", "softmax") and _within(scores):
+        return f"its scores are probabilities already: activation {activation} belies them, set none; {told(outputs)}"
+    return None
 
 
 def _looks(scores: np.ndarray, boxes: np.ndarray, activation: str) -> tuple[str, str]:
@@ -97,9 +102,14 @@ def _looks(scores: np.ndarray, boxes: np.ndarray, activation: str) -> tuple[str,
             "head: ssd",
             f"its boxes run from {low:.2f} to {high:.2f}, and DETR's centres and sizes stay within 0 and 1",
         )
-    if activation != "none" and scores.size and scores.min() >= 0 and scores.max() <= 1:
+    if activation != "none" and _within(scores):
         return "head: ssd", "its scores are probabilities already (for a DETR of such set activation: none)"
     return "head: ssd or head: detr", "there are scores and boxes"
+
+
+def _within(scores: np.ndarray) -> bool:
+    """Whether all lie within 0 and 1."""
+    return bool(scores.size and scores.min() >= 0 and scores.max() <= 1)
 
 
 def strongest(scores: np.ndarray, boxes: np.ndarray, wanted: Sequence[int], score: float, most: int) -> Found:

@@ -137,6 +137,13 @@ def test_another_head_than_the_recipes_is_told_by_its_numbers(tmp_path, scores, 
     assert "(1, 60, 3), (1, 60, 4) (named scores, places)" in error.why and len(str(error).splitlines()) == 3
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_probabilities_are_not_squeezed_once_more(tmp_path, activation):
+    with pytest.raises(UserError) as caught:
+        likeness(tmp_path, CHANCES, CORNERS, "ssd", activation)
+    assert f"probabilities already: activation {activation} belies them, set none" in caught.value.why
+
+
 def test_a_pair_that_is_what_the_recipe_says_opens(tmp_path):
     likeness(tmp_path, CHANCES, CORNERS, "ssd")
     likeness(tmp_path, LOGITS, CORNERS, "ssd", "sigmoid")
