@@ -33,6 +33,8 @@ from edgekit.drives.plausible import check
 from edgekit.drives.telemetry import Record, Telemetry, read_telemetry
 from edgekit.drives.truth import FrameTruth, read_truth
 
+Closed = tuple[Path, UserError | OSError]  # where a drive lies that does not open, and why
+
 
 class Drive:
     """An opened drive. ``foreign`` = it came without a drive.json. video, files: where its frames are,
@@ -179,24 +181,44 @@ class DriveSet:
         return (open_drive(folder, self.reading) for folder in self.folders)
 
 
-def open_drives(path: str | Path, reading: Reading | None = None) -> list[Drive]:
+def open_drives(
+    path: str | Path, reading: Reading | None = None, closed: list[Closed] | None = None
+) -> list[Drive]:
     """All drives at ``path``: a DriveSet, one drive, a video or an MCAP file, a folder of frames, of
     videos or of MCAP files; or a folder that holds nothing but a folder a drive.
 
-    Raises UserError where there are none, as ``open_drive`` does.
+    closed: takes up the drives that do not open, each with why, and the others are opened; without it the
+    first of them raises as ``open_drive`` does. Raises UserError where there are none, too.
     """
+    found = []
+    for place in places_of(path):
+        try:
+            found.append(open_drive(place, reading))
+        except (UserError, OSError) as error:
+            if closed is None:
+                raise
+            closed.append((place, error))
+    return found
+
+
+def places_of(path: str | Path) -> list[Path]:
+    """Where the drives at ``path`` lie, none of them opened: each is for ``open_drive``, which says of a
+    folder that holds none why. Raises UserError for a DriveSet that is none."""
     path = Path(path)
     if not path.is_dir() or (path / "drive.json").is_file() or holds_arrays(path):
-        return [open_drive(path, reading)]
+        return [path]
     if (path / "drives").is_dir() or _holds_drives(path):
-        return list(DriveSet(path, reading))
-    files, films = pictures_of(path)
+        return DriveSet(path).folders
+    try:
+        files, films = pictures_of(path)
+    except UserError:
+        return [path]
     if len(films) > 1:
-        return [open_drive(film, reading) for film in films]
+        return films
     below = sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
     if below and not files and not films:
-        return [drive for folder in below for drive in open_drives(folder, reading)]
-    return [open_drive(path, reading)]
+        return [place for folder in below for place in places_of(folder)]
+    return [path]
 
 
 def open_drive(path: str | Path, reading: Reading | None = None) -> Drive:

@@ -97,6 +97,7 @@ class MineConfig(Config):
         min_length=1
     )  # drives, videos, folders of frames or drives, runs of render, MCAP
     reading: Reading = Field(default_factory=Reading)
+    leave_out_broken: bool = False  # true: drives that cannot be read are left out, noted and listed
     teacher: str | None = None  # a Checkpoint or a Bundle
     kind: Literal["auto", "torch", "bundle", "endpoint"] = "auto"
     endpoint: Endpoint | None = None  # instead of a directory: an OpenAI-compatible port
@@ -171,11 +172,13 @@ class MineConfig(Config):
         return self
 
     def plan(self) -> Plan:
+        from edgekit.mine.foreseen import frames_of, gold_rows, refusals
         from edgekit.mine.plan import plan_mining
 
+        frames, told = frames_of(self)
         return plan_mining(
-            self.drives, self.teacher, self.every, self.frames_per_drive, self.prompts == "dynamic",
-            self.asked_at_once, self.reading, [getattr(e, "model", "") for e in self.experts], self.gold,
+            frames, gold_rows(self), self.teacher, self.prompts == "dynamic", self.asked_at_once, len(self.experts),
+            [*told, *refusals(self)],
         )  # fmt: skip
 
     @property

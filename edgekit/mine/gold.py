@@ -40,17 +40,11 @@ class Gold(NamedTuple):
 
 
 def asked_gold(config: MineConfig, run: Run, teacher: Answerer, library: Library, logs: Logs) -> Gold | None:
-    """None without a gold Dataset. Raises UserError for an empty one."""
+    """None without a gold Dataset. Raises UserError as ``rows_of_gold``."""
     if not config.gold:
         return None
     dataset = open_dataset(run.input("gold"))
-    samples = [row for split in SPLITS for row in dataset.rows(split)]
-    if not samples:
-        raise UserError(
-            "mine: the gold Dataset is empty", f"{config.gold} holds 0 frames", "name another one"
-        )
-    if config.chain:
-        check_time(samples)
+    samples = rows_of_gold(config, dataset)
     prompt = compose(library)
     answers = ask_all(
         teacher, [f"{row.id}?{prompt.sha256[:8]}" for row in samples], [prompt.text] * len(samples),
@@ -62,6 +56,18 @@ def asked_gold(config: MineConfig, run: Run, teacher: Answerer, library: Library
         "size of the gold images"
     )
     return Gold(dataset, samples, list(answers))
+
+
+def rows_of_gold(config: MineConfig, dataset: Dataset) -> list[Sample]:
+    """All its rows. Raises UserError for an empty Dataset, and for one too short for ``chain``."""
+    samples = [row for split in SPLITS for row in dataset.rows(split)]
+    if not samples:
+        raise UserError(
+            "mine: the gold Dataset is empty", f"{config.gold} holds 0 frames", "name another one"
+        )
+    if config.chain:
+        check_time(samples)
+    return samples
 
 
 def reliability_of(config: MineConfig, run: Run, gold: Gold | None, experts: Sequence[Expert]) -> Reliability:

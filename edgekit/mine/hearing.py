@@ -113,3 +113,22 @@ def look(
             append_jsonl(log, {"frame": number, "said": [one.to_json() for one in done[number]]})
             shown.update(1)
     return [done[n] for n in numbers]
+
+
+def never_found(
+    config: MineConfig, experts: Sequence[Expert], every: Sequence[tuple[Drive, Sequence[int]]], logs: Logs
+) -> list[str]:
+    """In words, which things a detector says that it sees and found in none of the frames: it may name them by
+    another column than the recipe says. Read from the logs."""
+    frames, found = 0, [set() for _ in experts]
+    for drive, numbers in every if experts else ():
+        frames += len(numbers)
+        for told in look(experts, drive, numbers, config.fusion.corridor, logs.boxes_of(drive)):
+            for names, one in zip(found, told, strict=True):
+                names.update(one.found)
+    lacks = [", no ".join(sorted(e.sees - names)) for e, names in zip(experts, found, strict=True)]
+    return [
+        f"detector {e.name}: found no {things} in {frames} frames"
+        for e, things in zip(experts, lacks, strict=True)
+        if frames and things
+    ]

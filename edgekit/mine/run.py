@@ -7,22 +7,21 @@ from typing import Any, NamedTuple
 
 from edgekit.core.errors import UserError
 from edgekit.core.files import write_json, write_jsonl
-from edgekit.core.progress import track
 from edgekit.core.run import Run
-from edgekit.drives import Drive, open_drives
+from edgekit.drives import Drive
 from edgekit.engine.answerer import Answerer
 from edgekit.library import compose, load_library
 from edgekit.mine.asking import selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.experts.config import open_expert
-from edgekit.mine.frames import frame_numbers, pictures
 from edgekit.mine.gold import asked_gold, chain_of, reliability_of
-from edgekit.mine.hearing import Heard, hear, heard_before
+from edgekit.mine.hearing import Heard, hear, heard_before, never_found
 from edgekit.mine.keeping import kept
 from edgekit.mine.logs import Logs, logs_of
 from edgekit.mine.motion import load_rules
 from edgekit.mine.spread import heard_by_all
 from edgekit.mine.story import Story
+from edgekit.mine.whole import Refused, opened, require_whole, whole
 from edgekit.mine.writing import write_rows
 from edgekit.models.open import open_answerer
 
@@ -33,8 +32,8 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
     """Fills ``run.out`` with a Dataset of pseudo-labels, review.jsonl and mining.json.
 
     teacher: an Answerer of the caller's own, instead of the recipe's. Raises UserError for drives, detectors or
-    a teacher that cannot be opened, and for frames, truth or telemetry that cannot be read, before the first frame
-    is asked.
+    a teacher that cannot be opened, and for frames, truth or telemetry that cannot be read (all drives' in one),
+    before the first frame is asked.
     """
     with logs_of(config, run, teacher.name if teacher else None) as logs:
         _mine(config, run, teacher, logs)
@@ -42,21 +41,22 @@ def mine(config: MineConfig, run: Run, teacher: Answerer | None = None) -> None:
 
 def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) -> None:
     # The drives and the prompts, checked before the costly part.
-    drives = all_drives(run)
+    refused: list[Refused] = []
+    drives = all_drives(run, refused)
     library = load_library(config.library)
     rules = load_rules(config.motion.rules, config.motion.off) if config.motion else []
     if config.prompts == "dynamic":
         selector_of(library, config.dynamic)  # a budget that is too small is refused before anything is asked
-    wanted = [frame_numbers(len(drive), config.every, config.frames_per_drive) for drive in drives]
-    every = list(zip(drives, wanted, strict=True))
-    for drive, numbers in every:
-        drive.truth()
-        tell_of(drive, numbers, config, run)
     experts = [open_expert(expert) for expert in config.experts]
-    # To decode all frames once more costs little beside asking; to fail late costs what was asked.
-    frames = (image for drive, numbers in every for image in pictures(drive, numbers))
-    for _ in track(frames, "checking the frames", sum(map(len, wanted)), "frame"):
-        pass
+    every = whole(drives, config.every, config.frames_per_drive, refused)
+    if not every or not config.leave_out_broken:
+        require_whole(refused, len(every) + len(refused))
+    left_out = [one.record() for one in refused]
+    for one in left_out:
+        run.note(f"drive {one['drive']} is left out: {one['why']}")
+    for drive, numbers in every:
+        tell_of(drive, numbers, config, run)
+    drives, wanted = [drive for drive, _ in every], [numbers for _, numbers in every]
 
     # The teacher, and what it and the detectors say.
     folder = run.input("teacher") if config.teacher else None
@@ -76,6 +76,8 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
         return hear(config, drive, numbers, teacher, experts, library, logs)
 
     unheard([tell_of_answers(drive, heard_of(drive, numbers), run) for drive, numbers in every])
+    for note in never_found(config, experts, every, logs):
+        run.note(note)
 
     # The rows: each frame's label, and how it came to it.
     def stories() -> Iterator[Story]:
@@ -88,16 +90,17 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
         places, report["kept"], left = kept(stories(), config.keep, sum(map(len, wanted)))
         write_jsonl(run.out / "left-out.jsonl", left)
     report |= write_rows(config, run, stories(), places, teacher.contract, name)
-    report = {"schema": SCHEMA, "teacher": name, **report}
+    told = {"left_out": left_out} if config.leave_out_broken else {}
+    report = {"schema": SCHEMA, "teacher": name, **told, **report}
     write_json(run.out / "mining.json", report)
     tell(run, report)
 
 
-def all_drives(run: Run) -> list[Drive]:
-    """The drives of all inputs. Raises UserError where two have one id."""
+def all_drives(run: Run, refused: list[Refused]) -> list[Drive]:
+    """The drives of all inputs; those that do not open join ``refused``. Raises UserError where two have one id."""
     drives: list[Drive] = []
     for given in run.inputs["drives"]:
-        drives += open_drives(given.out, run.config.reading)
+        drives += opened(given.out, run.config.reading, refused)
     ids = [drive.id for drive in drives]
     twice = sorted({i for i in ids if ids.count(i) > 1})
     if twice:

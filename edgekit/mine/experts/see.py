@@ -36,13 +36,14 @@ class Said:
 
     opinions: slot → (value, raw confidence 0..1); a slot that is not there was not spoken of.
     denied: slot → {value: raw confidence}: values that it would have seen and did not; what is there instead it
-    does not say. boxes: task → what the opinion rests on.
+    does not say. boxes: task → what the opinion rests on. found: what it found anywhere in the picture, each once.
     """
 
     by: str = ""
     opinions: dict[str, tuple[str, float]] = field(default_factory=dict)
     denied: dict[str, dict[str, float]] = field(default_factory=dict)
     boxes: dict[str, list[Box]] = field(default_factory=dict)
+    found: tuple[str, ...] = ()
 
     def tasks(self) -> frozenset[str]:
         """The tasks that it speaks about."""
@@ -58,7 +59,7 @@ class Said:
         """Raises KeyError, TypeError or ValueError for what ``to_json`` did not write."""
         opinions = {slot: (str(value), float(sure)) for slot, (value, sure) in raw["opinions"].items()}
         boxes = {task: [Box(*box) for box in found] for task, found in raw["boxes"].items()}
-        return cls(raw["by"], opinions, raw["denied"], boxes)
+        return cls(raw["by"], opinions, raw["denied"], boxes, tuple(raw.get("found", ())))
 
 
 def said(
@@ -100,7 +101,8 @@ def said(
             # A vehicle may drive or stand: of that nothing is said, only of what was looked for and is not there.
             there = {box.name for box in ahead}
             denied["obstacle"] = {BLOCKS[name]: ABSENT for name in sorted(blocks - there)}
-    return Said(by, opinions, {k: v for k, v in denied.items() if v}, {k: v for k, v in shown.items() if v})
+    denied, shown = ({k: v for k, v in kept.items() if v} for kept in (denied, shown))
+    return Said(by, opinions, denied, shown, tuple(sorted({box.name for box in boxes})))
 
 
 def of_lights(heads: Sequence[Box], image: np.ndarray) -> tuple[str, float] | None:

@@ -182,9 +182,7 @@ def test_a_number_of_workers_is_a_rays(drives):
 
 
 def test_a_detector_that_is_not_there_is_in_the_plan(drives):
-    assert any(
-        "NOT HERE: the detector eye.onnx" in note for note in config_of(drives, experts=[EXPERT]).plan().notes
-    )
+    assert config_of(drives, experts=[EXPERT]).plan().refused == ["the detector eye.onnx is not here"]
 
 
 def test_two_detectors_of_one_name_are_refused(coned):
@@ -199,6 +197,19 @@ def test_without_gold_nobody_is_overruled_and_a_person_is_asked(tmp_path, coned,
     queue = read_queue(run.out)
     assert {entry.id for entry in queue} == {f"c/{n:06d}" for n in range(4, 8)}
     assert all("disagree" in entry.why for entry in queue)
+
+
+def test_what_a_detector_never_found_is_noted(tmp_path, drives, coned, eye, monkeypatch):
+    def noted(config, name):
+        return [note for note in mined(tmp_path, config, name).notes if note.startswith("detector")]
+
+    both = config_of(coned, experts=[EXPERT]).model_copy(update={"drives": [str(drives), str(coned)]})
+    assert noted(both, "both") == [], "one frame of one drive is enough"
+    monkeypatch.setattr(Eye, "sees", frozenset({"cone", "person", "light"}))
+    assert noted(both, "more") == ["detector eye: found no light, no person in 36 frames"]
+    assert noted(config_of(drives, experts=[EXPERT], every=2), "none") == [
+        "detector eye: found no cone, no light, no person in 14 frames"
+    ]
 
 
 def test_what_was_detected_is_not_detected_again(tmp_path, coned, eye, monkeypatch):

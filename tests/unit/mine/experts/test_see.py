@@ -52,6 +52,7 @@ def test_a_person_in_the_way_and_one_on_the_pavement():
     assert seen.opinions == {"obstacle": ("person", 0.8)} and seen.boxes["obstacles"][0].name == "person"
     aside = said([box("person", 15, 90)], EMPTY, {"person"})
     assert aside.opinions == {} and aside.denied == {"obstacle": {"person": 0.5}}
+    assert (aside.boxes, aside.found) == ({}, ("person",))  # nothing rests on it, and it was found
     # the corridor narrows with distance
     assert said([box("person", 140, 95)], EMPTY, {"person"}).opinions
     assert not said([box("person", 140, 60)], EMPTY, {"person"}).opinions
