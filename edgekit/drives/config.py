@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from edgekit.core.errors import suggestion
 from edgekit.core.recipe import Config
+from edgekit.library.context import TAGS
 
 
 class Reading(Config):
@@ -17,3 +19,12 @@ class Reading(Config):
     offset_s: float | None = None  # what the telemetry's clock shows at the first frame
     fps: float | None = Field(None, gt=0, le=1000)  # of stills and of videos that carry no times
     plausible: bool = True  # refuse speeds that look like km/h; false: note them and go on
+    tags: list[str] = []  # what holds for each drive, beside the tags of its own: night, rain, motorway
+
+    @field_validator("tags")
+    @classmethod
+    def _of_scenes(cls, tags: list[str]) -> list[str]:
+        for tag in tags:
+            if tag not in TAGS:
+                raise ValueError(f"{tag!r} is no tag of a scene; {suggestion(tag, TAGS)}")
+        return tags

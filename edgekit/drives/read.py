@@ -55,8 +55,10 @@ class Drive:
         foreign: bool = False,
         reading: Reading | None = None,
     ):
-        self.root, self.info, self.video, self.files, self.foreign = root, info, video, files or [], foreign
         self._open_footage, self._open_record, self._reading = footage, record, reading or Reading()
+        tags = tuple(dict.fromkeys([*info.tags, *self._reading.tags]))
+        self.info = info.model_copy(update={"tags": tags})
+        self.root, self.video, self.files, self.foreign = root, video, files or [], foreign
 
     @property
     def id(self) -> str:
@@ -260,7 +262,7 @@ def open_drive(path: str | Path, reading: Reading | None = None) -> Drive:
 def _own(path: Path, reading: Reading) -> Drive:
     """A Drive directory."""
     info = read_info(path / "drive.json")
-    frames, video = path / "frames", path / "video.mp4"
+    frames, films = path / "frames", [p for p in films_of(path) if p.suffix.lower() in VIDEOS]
     files = images_of(frames) if frames.is_dir() else []
     if files:
         check_numbers(path, files)
@@ -268,12 +270,17 @@ def _own(path: Path, reading: Reading) -> Drive:
             path, info, lambda: stills(files, info.fps), lambda: _beside(path, reading),
             files=files, reading=reading,
         )  # fmt: skip
-    if not video.is_file():
-        raise UserError(f"{path}: a drive without frames", "no frames/*.jpg and no video.mp4", "copy them in")
+    film = films[0] if len(films) == 1 else path / "video.mp4"
+    if not film.is_file():
+        raise UserError(
+            f"{path}: a drive without frames",
+            f"no frames/000000.jpg …, no video.mp4, and {len(films)} videos of other names",
+            "copy the frames or one video in",
+        )
     try:
-        video = inside(path, "video.mp4")
+        video = inside(path, film.name)
     except ValueError as error:
-        raise UserError(f"{video}: a link that leads out", str(error), "copy the video in") from None
+        raise UserError(f"{film}: a link that leads out", str(error), "copy the video in") from None
     return Drive(
         path, info, lambda: _at_rate(video, info.fps), lambda: _beside(path, reading),
         video=video, reading=reading,

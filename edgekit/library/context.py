@@ -20,8 +20,7 @@ MANY_CARS, MANY_LIGHTS = 3, 2  # detections in one image
 VALUE_CHARS = 80  # of a value that comes from outside
 
 # What ``when`` may say, and where it is known from. The one place that holds these words.
-WORDS: dict[str, str] = {
-    # tags of the drive (those of render among them)
+_CONDITIONS = {  # tags of the drive (those of render among them)
     "clear": "a clear day",
     "cloudy": "an overcast day",
     "night": "it is night",
@@ -32,6 +31,20 @@ WORDS: dict[str, str] = {
     "snow": "it snows, or snow lies",
     "glare": "light scatters in the lens",
     "dirt": "drops or dirt on the lens",
+}
+_PLACES = {  # a map, a place that is known, or tags
+    "near_crossroad": "a crossroad close ahead",
+    "roundabout": "a roundabout",
+    "toll": "a toll plaza",
+    "tunnel": "a tunnel, or its mouth",
+    "school_zone": "a school zone",
+    "motorway": "a motorway or expressway",
+    "roadworks": "road works",
+    "queue": "slow traffic in a queue",
+}
+TAGS = (*_CONDITIONS, *_PLACES)  # what may be said of a whole drive
+WORDS: dict[str, str] = {
+    **_CONDITIONS,
     # an earlier answer, or detections
     "light": "a traffic light",
     "many_lights": "several signal heads, or heads of other lanes",
@@ -53,15 +66,7 @@ WORDS: dict[str, str] = {
     "fast": "the car drives above 14 m/s",
     "braking": "the car brakes harder than 2 m/s2",
     "turning": "the car turns",
-    # a map, a place that is known, or tags
-    "near_crossroad": "a crossroad close ahead",
-    "roundabout": "a roundabout",
-    "toll": "a toll plaza",
-    "tunnel": "a tunnel, or its mouth",
-    "school_zone": "a school zone",
-    "motorway": "a motorway or expressway",
-    "roadworks": "road works",
-    "queue": "slow traffic in a queue",
+    **_PLACES,
     # no source at all: what the Selector says where nothing is known
     "nothing": "nothing is known of this image",
 }
