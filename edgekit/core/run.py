@@ -42,9 +42,9 @@ SCHEMA = "edgekit/run/1"
 _NOT_DIGESTED = {"timing.json", "summary.txt"}
 _MEDIA = {".mp4", ".webm", ".html", ".svg"}
 _DATA = {"video.mp4"}
-# What edgekit.drives may read beside a video that is named by itself: telemetry where no other film stands
-# in the folder (it would not be known whose it is), and what marks the parts of one recording.
-BESIDE = ("telemetry.csv", "telemetry.parquet", "telemetry.mcap", "metadata.yaml")
+# What edgekit.drives may read beside a video that is named by itself: telemetry and a map's words where no
+# other film stands in the folder (it would not be known whose they are), and what marks the parts of one recording.
+BESIDE = ("telemetry.csv", "telemetry.parquet", "telemetry.mcap", "map.csv", "metadata.yaml")
 FILMS = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".hevc", ".mcap"})
 _BEGINNING = ("identity", "recipe.yaml", "log.jsonl", "lock")  # what a run holds before its station writes
 
@@ -93,10 +93,16 @@ def films_in(folder: Path) -> list[Path]:
     ]
 
 
+def beside_film(film: Path) -> list[Path]:
+    """Where the telemetry of one film among others may stand: clip.csv beside clip.mp4."""
+    return [film.with_suffix(ending) for ending in (".csv", ".parquet")]
+
+
 def _digest_film(film: Path) -> str:
     """sha256 of a single video, and of what is read beside it."""
     alone = set(films_in(film.parent)) <= {film}
-    beside = [film.with_name(name) for name in BESIDE if alone or not name.startswith("telemetry.")]
+    beside = [film.with_name(name) for name in BESIDE if alone or name == "metadata.yaml"]
+    beside = dict.fromkeys([*beside, *beside_film(film)])
     there = [film, *(path for path in beside if path.is_file() and path != film)]
     return sha256_json([sha256_file(path) for path in there]) if len(there) > 1 else sha256_file(film)
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgekit.core.errors import UserError
-from edgekit.core.run import BESIDE, FILMS, films_in
+from edgekit.core.run import BESIDE, FILMS, beside_film, films_in
 
 BAGS = {".mcap"}
 VIDEOS = FILMS - BAGS
 IMAGES = {".jpg", ".jpeg", ".png"}
 FOREIGN_FPS = 10.0  # of a folder of frames that says nothing; mine notes that it was taken
 TELEMETRY = tuple(name for name in BESIDE if name.startswith("telemetry."))
+MAP = "map.csv"
 # What a recorder calls each of its films: no drive is told from another by it.
 PLAIN = {"video", "camera", "front", "dashcam", "recording", "movie", "fcamera", "qcamera"}
 
@@ -45,9 +46,15 @@ def pictures_of(folder: Path) -> tuple[list[Path], list[Path]]:
     return files, films
 
 
-def telemetry_of(folder: Path) -> Path | None:
-    """The telemetry beside a drive's frames. Raises UserError where there are two."""
-    found = [folder / name for name in TELEMETRY if (folder / name).is_file()]
+def telemetry_of(folder: Path, film: Path | None = None, alone: bool = True) -> Path | None:
+    """The telemetry beside a drive's frames: telemetry.*, or what is named as a film is (clip.csv, clip.parquet).
+
+    alone: whether the folder holds no other film; else telemetry.* is nobody's. Raises UserError where there
+    are two.
+    """
+    own = [p for p in beside_film(film) if p.name != MAP] if film else []
+    found = [path for path in [folder / name for name in TELEMETRY if alone] + own if path.is_file()]
+    found = list(dict.fromkeys(found))
     if len(found) > 1:
         raise UserError(
             f"{folder}: two records of one drive",
@@ -55,6 +62,13 @@ def telemetry_of(folder: Path) -> Path | None:
             "keep the one that is right",
         )
     return found[0] if found else None
+
+
+def nobodys(film: Path) -> list[str]:
+    """Notes on what stands beside several films, and is read for none of them."""
+    names = [name for name in (*TELEMETRY, MAP) if (film.parent / name).is_file()]
+    cure = f"give each film a folder of its own, or its telemetry the name {film.stem}.csv"
+    return [f"{' and '.join(names)} beside several films: read for none; {cure}"] if names else []
 
 
 def check_numbers(path: Path, files: list[Path]) -> None:

@@ -17,6 +17,8 @@ from edgekit.drives.config import Reading
 from edgekit.drives.find import (
     BAGS,
     FOREIGN_FPS,
+    MAP,
+    TELEMETRY,
     VIDEOS,
     check_numbers,
     clean,
@@ -24,11 +26,13 @@ from edgekit.drives.find import (
     images_of,
     name_of,
     name_of_film,
+    nobodys,
     pictures_of,
     telemetry_of,
 )
 from edgekit.drives.footage import Footage, Load, stills
 from edgekit.drives.info import CameraInfo, DriveInfo, read_info
+from edgekit.drives.places import Places, Words, reached, read_places
 from edgekit.drives.plausible import check
 from edgekit.drives.telemetry import Record, Telemetry, read_telemetry
 from edgekit.drives.truth import FrameTruth, read_truth
@@ -40,7 +44,8 @@ class Drive:
     """An opened drive. ``foreign`` = it came without a drive.json. video, files: where its frames are,
     if they are a video or stills; an MCAP drive has neither.
 
-    footage, record: how its frames and its telemetry are opened, each at most once, when asked for.
+    footage, record: how its frames and its telemetry are opened, each at most once, when asked for. places:
+    the folder in which a map.csv may stand, where one is the drive's.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Drive:
         *,
         video: Path | None = None,
         files: list[Path] | None = None,
+        places: Path | None = None,
         foreign: bool = False,
         reading: Reading | None = None,
     ):
@@ -59,6 +65,7 @@ class Drive:
         tags = tuple(dict.fromkeys([*info.tags, *self._reading.tags]))
         self.info = info.model_copy(update={"tags": tags})
         self.root, self.video, self.files, self.foreign = root, video, files or [], foreign
+        self._places = places
 
     @property
     def id(self) -> str:
@@ -96,11 +103,20 @@ class Drive:
         that cannot be read or is not plausible."""
         return self._measured[0]
 
+    def map_words(self) -> list[Words]:
+        """What a map says of the place at each frame (``("roundabout",)``), () where nothing is known.
+
+        Raises UserError for a map.csv that cannot be read, and as ``telemetry``, whose clock it keeps.
+        """
+        places = self._measured[1]
+        return places.at(self.times_s) if places else [()] * len(self)
+
     @cached_property
-    def _measured(self) -> tuple[Telemetry | None, list[str]]:
+    def _measured(self) -> tuple[Telemetry | None, Places | None, list[str]]:
+        """(telemetry, a map's words, both in the frames' clock; notes on them)"""
         record = self._open_record()
         if record is None:
-            return None, []
+            return None, *self._mapped(self._reading.offset_s or 0.0)
         notes, start_s = list(record.notes), self._reading.offset_s
         if start_s is None:
             start_s = record.start_s
@@ -116,13 +132,23 @@ class Drive:
             notes += leaps(series.t_s - start_s, f"{quantity} of {record.source}")
         notes += against(self.times_s, record, start_s)
         at = record.at(self.times_s + start_s, self._reading)
+        places, more = self._mapped(start_s)
         self._open_record = lambda: None  # a long record is large, and what is cached here is enough
-        return replace(at, t_s=self.times_s), list(dict.fromkeys(notes))
+        return replace(at, t_s=self.times_s), places, list(dict.fromkeys([*notes, *more]))
+
+    def _mapped(self, start_s: float) -> tuple[Places | None, list[str]]:
+        """(a map's words, notes); start_s: what its clock shows at the first frame."""
+        path = self._places and self._places / MAP
+        if path is None or not path.is_file():
+            return None, []
+        places = read_places(path)
+        places = places._replace(t_s=places.t_s - start_s)
+        return places, reached(places, self.times_s, MAP)
 
     @property
     def notes(self) -> list[str]:
         """What the reader assumed, mended or left out, in sentences; opens frames and telemetry."""
-        return [*self.footage.notes, *leaps(self.times_s, "the frames"), *self._measured[1]]
+        return [*self.footage.notes, *leaps(self.times_s, "the frames"), *self._measured[2]]
 
     @property
     def in_time(self) -> bool:
@@ -248,7 +274,7 @@ def open_drive(path: str | Path, reading: Reading | None = None) -> Drive:
         info = DriveInfo(id=name_of(path), fps=reading.fps or FOREIGN_FPS, source=path.name)
         return Drive(
             path, info, lambda: stills(files, info.fps), lambda: _beside(path, reading),
-            files=files, foreign=True, reading=reading,
+            files=files, places=path, foreign=True, reading=reading,
         )  # fmt: skip
     if len(films) == 1:
         return _film(path, films[0], reading)
@@ -268,7 +294,7 @@ def _own(path: Path, reading: Reading) -> Drive:
         check_numbers(path, files)
         return Drive(
             path, info, lambda: stills(files, info.fps), lambda: _beside(path, reading),
-            files=files, reading=reading,
+            files=files, places=path, reading=reading,
         )  # fmt: skip
     film = films[0] if len(films) == 1 else path / "video.mp4"
     if not film.is_file():
@@ -282,8 +308,8 @@ def _own(path: Path, reading: Reading) -> Drive:
     except ValueError as error:
         raise UserError(f"{film}: a link that leads out", str(error), "copy the video in") from None
     return Drive(
-        path, info, lambda: _at_rate(video, info.fps), lambda: _beside(path, reading),
-        video=video, reading=reading,
+        path, info, lambda: _at_rate(video, info.fps), lambda: _beside(path, reading, film),
+        video=video, places=path, reading=reading,
     )  # fmt: skip
 
 
@@ -311,11 +337,13 @@ def _film(root: Path, film: Path, reading: Reading) -> Drive:
     # Parts of one ROS 2 recording are one scene.
     scene = clean(folder.resolve().name) if (folder / "metadata.yaml").is_file() else None
     alone = root.is_dir() or films_of(folder) == [film]
+    if not alone:
+        footage = replace(footage, notes=(*footage.notes, *nobodys(film)))
     bag = film.suffix.lower() in BAGS
     drive = Drive(
         root, _info(name_of_film(film, alone), film, footage, scene), lambda: footage,
-        lambda: record or (_beside(folder, reading) if alone else None),
-        video=None if bag else film, foreign=True, reading=reading,
+        lambda: record or _beside(folder, reading, film, alone),
+        video=None if bag else film, places=folder if alone else None, foreign=True, reading=reading,
     )  # fmt: skip
     if bag:
         _ = drive.telemetry
@@ -335,7 +363,7 @@ def _arrays(path: Path, reading: Reading) -> Drive:
     name = f"{whole}-{place.name}" if whole else clean(place.name)
     return Drive(
         path, _info(name, films[0], found, whole), lambda: found, lambda: read_arrays(path),
-        video=films[0], foreign=True, reading=reading,
+        video=films[0], places=path, foreign=True, reading=reading,
     )  # fmt: skip
 
 
@@ -345,14 +373,19 @@ def _info(name: str, film: Path, footage: Footage, scene: str | None) -> DriveIn
     return DriveInfo(id=name, fps=footage.fps, source=film.name, camera=camera, scene=scene)
 
 
-def _beside(folder: Path, reading: Reading) -> Record | None:
-    """The telemetry that stands beside a drive's frames."""
-    path = telemetry_of(folder)
+def _beside(folder: Path, reading: Reading, film: Path | None = None, alone: bool = True) -> Record | None:
+    """The telemetry that stands beside a drive's frames, as ``telemetry_of`` finds it."""
+    path = telemetry_of(folder, film, alone)
     if path is None:
         return None
     if path.suffix in BAGS:
         return _bags(path).read_motion(path, reading)
-    return read_telemetry(path).record(path.name)
+    try:
+        return read_telemetry(path).record(path.name)
+    except UserError as error:
+        if path.name in TELEMETRY:
+            raise
+        raise UserError(error.what, error.why, f"{error.do}; or rename it if it is no telemetry") from None
 
 
 def _bags(path: Path):

@@ -66,8 +66,12 @@ def _check_finite(path: Path, rows: np.ndarray, first: int) -> None:
         )
 
 
-def _check_commas(path: Path, header: Sequence[str]) -> None:
-    """Spreadsheets of many countries part columns by semicolons, and write 1,5 for 1.5."""
+def header_of(path: Path, reader: csv.DictReader) -> list[str]:
+    """The columns' names without the blanks around them, from here on the reader's too.
+
+    Raises UserError where no commas part them: spreadsheets of many countries write semicolons, and 1,5 for 1.5.
+    """
+    header = reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
     for mark, called in ((";", "semicolons"), ("\t", "tabs")):
         if len(header) == 1 and mark in header[0]:
             raise UserError(
@@ -75,6 +79,7 @@ def _check_commas(path: Path, header: Sequence[str]) -> None:
                 f"its header, {header[0][:80]!r}, has {called} instead",
                 "save it with commas between columns and points in numbers (0.2,8.5)",
             )
+    return header
 
 
 def _too_long(path: Path) -> UserError:
@@ -85,8 +90,7 @@ def _csv(path: Path, columns: Sequence[str], needed: Sequence[str]) -> dict[str,
     """UTF-8, with or without the byte-order mark that spreadsheets write."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        _check_commas(path, reader.fieldnames or [])
-        names = _named(path, reader.fieldnames or [], columns, needed)
+        names = _named(path, header_of(path, reader), columns, needed)
         flat = array("d")
         for number, row in enumerate(reader, start=2):
             try:

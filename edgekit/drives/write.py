@@ -13,7 +13,7 @@ from PIL import Image
 
 from edgekit.core.files import write_bytes, write_jsonl
 from edgekit.drives.encode import encode_video
-from edgekit.drives.find import TELEMETRY
+from edgekit.drives.find import MAP, TELEMETRY
 from edgekit.drives.info import DriveInfo, write_info
 from edgekit.drives.read import open_drive
 from edgekit.drives.telemetry import Telemetry, write_telemetry
@@ -46,7 +46,8 @@ def write_drive(
 
 
 def pack_drive(source: str | Path, target: str | Path, crf: int = 12, pixels: str = "yuv444p") -> DriveInfo:
-    """A drive as a small Drive directory with video.mp4; telemetry, truth and drive.json come along.
+    """A drive as a small Drive directory with video.mp4; telemetry, map.csv, truth and drive.json come
+    along.
 
     The default is near lossless and keeps full colour resolution: lamps are a few pixels wide. Uneven
     times of the frames are kept.
@@ -56,7 +57,7 @@ def pack_drive(source: str | Path, target: str | Path, crf: int = 12, pixels: st
     even = np.abs(drive.times_s - np.arange(len(drive)) / fps).max(initial=0) <= 0.5 / fps
     times = None if even else drive.times_s
     encode_video(drive.frames(), target / "video.mp4", fps, crf, pixels, times)
-    for name in (*TELEMETRY, "truth.jsonl"):
+    for name in (*TELEMETRY, MAP, "truth.jsonl"):
         if (drive.root / name).is_file():
             shutil.copyfile(drive.root / name, target / name)
     write_info(target / "drive.json", drive.info)

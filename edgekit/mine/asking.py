@@ -111,7 +111,7 @@ class Known:
 
     def __init__(self, drive: Drive, numbers: Sequence[int], aids: bool, language: str):
         self.info, self.aids, self.numbers, self.language = drive.info, aids, numbers, language
-        self.speeds, measured = drive.speeds_mps(), drive.telemetry
+        self.speeds, measured, self.places = drive.speeds_mps(), drive.telemetry, drive.map_words()
         none = np.full(len(self.speeds), np.nan)
         self.accels = measured.accel_mps2 if measured else none
         self.yaws = measured.yaw_rate_rps if measured else none
@@ -119,14 +119,15 @@ class Known:
     def of(self, i: int, answer: Answer, boxes: Sequence[Box]):
         """(context, values, aids) for Selector.next; context None where nothing at all is known."""
         n, names = self.numbers[i], [box.name for box in boxes]
-        speed, tags = self.speeds[n], self.info.tags
+        speed, tags, places = self.speeds[n], self.info.tags, self.places[n]
         context = context_of(
-            tags, answer.label, speed, detections=names, accel_mps2=self.accels[n], yaw_rate_rps=self.yaws[n]
-        )
-        if answer.label is None and not names and not tags and speed is None:
+            tags, answer.label, speed, detections=names, map_words=places,
+            accel_mps2=self.accels[n], yaw_rate_rps=self.yaws[n],
+        )  # fmt: skip
+        if answer.label is None and not names and not tags and not places and speed is None:
             context = None
         aids = possible_aids(boxes, self.lane(i)) if self.aids else frozenset()
-        return context, values_of(speed, answer.label, names, language=self.language), aids
+        return context, values_of(speed, answer.label, names, places, self.language), aids
 
     def lane(self, i: int) -> np.ndarray | None:
         """The edges of our path in the picture, where the camera's place is known."""
