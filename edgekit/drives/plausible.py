@@ -6,6 +6,7 @@ of physics and of road cars, stated here once; nothing is converted: what fails 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,12 @@ MAX_MPS = 70.0  # 252 km/h: most road cars are limited to 250
 MIN_MPS = -20.0  # 72 km/h backwards
 HARD_MPS2 = 6.0  # an emergency stop; daily driving stays below 4
 HARD_SHARE, HARD_CELLS = 0.02, 5  # of the seconds in which it moves
+TOLD_MPS = 130 / 3.6  # from here on the top speed is told: it is rare in m/s, and a town's in km/h
+# From one standstill to the next. Roads with lights or signs to stop at so near one another have lower limits; a
+# motorway's jam has short legs or fast ones.
+STOOD_MPS, STOOD_CELLS = 1.0, 2
+LEG_M, LEG_MPS = (50.0, 2000.0), 30.0
+LEGS, LEG_SHARE = 3, 0.5
 LATERAL_MPS2 = 9.0  # tyres on a dry road end near 1 g
 TURN_RPS = 2.0  # a full turn in three seconds
 LATERAL_CELLS = TURN_CELLS = 3
@@ -46,6 +53,11 @@ def check(record: Record, refuse: bool = True) -> list[str]:
         if refuse:
             raise UserError(f"{record.source}: not plausible as m/s, rad/s and m/s²", why, do)
         notes.append(f"{record.source} is not plausible and is taken as it is: {why}")
+    speed = record.series.get("speed_mps")
+    if speed is not None and (top := float(speed.values.max())) > TOLD_MPS:
+        notes.append(
+            f"{record.source}: at most {top:.1f} m/s ({3.6 * top:.0f} km/h); if that is too fast, it is in km/h"
+        )
     return notes
 
 
@@ -74,6 +86,15 @@ def findings(record: Record) -> list[tuple[str, str]]:
         why = (
             f"it gains or loses more than {HARD_MPS2:g} m/s within a second, {hard.sum()} times in "
             f"{moving.sum()} s of driving, at most {np.abs(cells.change_mps[hard]).max():.1f}"
+        )
+        out.append((why, kmh))
+    legs = legs_of(cells)
+    fast = [(length, peak) for length, peak in legs if peak > LEG_MPS and length < LEG_M[1]]
+    if len(fast) >= max(LEGS, LEG_SHARE * len(legs)):
+        length, peak = max(fast, key=lambda leg: leg[1])
+        why = (
+            f"of {len(legs)} times from one standstill to the next it is above {LEG_MPS:g} m/s and no further "
+            f"than {LEG_M[1]:g} m {len(fast)} times, as in {peak:.1f} m/s over {length:.0f} m"
         )
         out.append((why, kmh))
     return out + _turning(speed, record.series.get("yaw_rate_rps"), kmh)
@@ -105,6 +126,20 @@ def seconds(speed: Series) -> Cells:
     start, end = _grid(speed.t_s)
     first, last = _near(speed, start), _near(speed, end)
     return Cells(start, last - first, (first + last) / 2)
+
+
+def legs_of(cells: Cells) -> list[tuple[float, float]]:
+    """(metres, top m/s) from each standstill of ``STOOD_CELLS`` seconds to the next, where it is told
+    throughout; without those shorter than a car creeps on."""
+    stands = np.abs(cells.mean_mps) < STOOD_MPS
+    stood = np.convolve(stands, np.ones(STOOD_CELLS), "valid") == STOOD_CELLS if len(stands) else stands
+    out = []
+    for a, b in pairwise(np.flatnonzero(stood)):
+        leg = np.abs(cells.mean_mps[a + STOOD_CELLS : b])
+        whole = cells.start_s[b] - cells.start_s[a] < b - a + 0.5 and np.isfinite(leg).all()
+        if whole and leg.sum() >= LEG_M[0]:
+            out.append((float(leg.sum()), float(leg.max())))
+    return out
 
 
 def slope_of(cells: Cells, accel: Series | None) -> float | None:

@@ -98,6 +98,60 @@ def test_kmh_is_seen_without_an_imu():
         check(record(t, 3.6 * speed))
 
 
+def legs(*driven: tuple[float, float], accel: float = 1.0, rate: float = 5.0):
+    """A made record: for each (top m/s, metres) a leg that gains and loses ``accel``, and 8 s of standing."""
+    speed = [np.zeros(int(8 * rate))]
+    for top, metres in driven:
+        ramp = np.arange(0, top, accel / rate)
+        held = np.full(max(int((metres / top - top / accel) * rate), 1), top)
+        speed += [ramp, held, ramp[::-1], np.zeros(int(8 * rate))]
+    speed = np.concatenate(speed)
+    return record(np.arange(len(speed)) / rate, speed)
+
+
+TOWN = [(8.0, 200), (12.0, 350), (13.5, 500), (10.0, 300), (5.0, 60), (11.0, 420), (13.0, 450)]
+
+
+def in_kmh(given: Record) -> Record:
+    t, speed = given.series["speed_mps"]
+    return record(t, 3.6 * speed)
+
+
+def test_kmh_of_a_gentle_drive_is_seen_by_what_lies_between_its_stops():
+    assert findings(legs(*TOWN)) == []
+    ((why, do),) = findings(in_kmh(legs(*TOWN)))  # nothing else tells
+    assert "of 7 times from one standstill to the next" in why and "5 times" in why and KMH in do
+
+
+@pytest.mark.parametrize(
+    "driven",
+    [
+        [(33.0, 25_000)] * 4,  # from one rest or toll to the next
+        [(36.0, 20_000), *[(4.0, 60)] * 12, *[(9.0, 300)] * 6, (36.0, 20_000)],  # a motorway with a jam
+        [(25.0, 1200)] * 8,  # lights on a road of 90 km/h
+        [(32.0, 6000)] * 5,  # a country road, driven fast
+        [(32.0, 1800)] * 2,  # twice may happen
+        [(32.0, 1800), (12.0, 400)] * 3 + [(12.0, 400)],  # among slower ones, too
+    ],
+)
+def test_what_is_driven_between_stops_passes(driven):
+    assert findings(legs(*driven)) == []
+
+
+def test_a_gap_between_two_stops_tells_nothing_of_the_way():
+    t, speed = in_kmh(legs(*TOWN)).series["speed_mps"]
+    kept = np.ones(len(t), bool)
+    for at in np.flatnonzero((speed[1:] > 20) & (speed[:-1] <= 20)):
+        kept[at : at + 25] = False  # 5 s of each
+    assert findings(record(t[kept], speed[kept])) == []
+
+
+@pytest.mark.parametrize("top, told", [(36.0, False), (37.0, True)])
+def test_a_top_speed_over_130_kmh_is_told(top, told):
+    notes = check(legs((top, 10_000)))
+    assert [note[:44] for note in notes] == ["telemetry.csv: at most 37.0 m/s (133 km/h); "] * told
+
+
 def test_kmh_is_seen_by_the_turns():
     """A steady 12 m/s through bends of 3 m/s²: only speed times yaw rate tells."""
     t = np.arange(0, 60, 0.05)
@@ -130,8 +184,9 @@ def test_an_emergency_stop_and_a_noisy_sample_pass():
 
 def test_it_can_be_told_to_go_on_and_says_so():
     t, speed, *_ = city()
-    (note,) = check(record(t, 3.6 * speed), refuse=False)
+    note, top = check(record(t, 3.6 * speed), refuse=False)
     assert "is taken as it is" in note and "m/s within a second" in note
+    assert top.startswith("telemetry.csv: at most 50.4 m/s (181 km/h)")
 
 
 def test_a_drive_in_kmh_is_refused_when_its_telemetry_is_read(tmp_path):
