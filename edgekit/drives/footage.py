@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,8 @@ class Footage:
 
     loads(start): one ``Load`` per frame from number ``start`` on, in order; what is not called is not
     decoded further than the next frame needs. size: (width, height) in pixels, None where it is not
-    told before decoding. notes: what was assumed, mended or left out.
+    told before decoding. notes: what was assumed, mended or left out. damaged: numbers of the frames that
+    their decoder said it could only guess in part; it fills as they are decoded.
     """
 
     times_s: np.ndarray
@@ -30,6 +31,19 @@ class Footage:
     loads: Callable[[int], Iterator[Load]]
     size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    damaged: set[int] = field(default_factory=set, compare=False)
+
+    def damage(self) -> list[str]:
+        """A note on the frames decoded so far that are damaged. A decoder does not notice all damage, and
+        says nothing of later frames that lean on a damaged one."""
+        if not self.damaged:
+            return []
+        numbers = sorted(self.damaged)
+        named = ", ".join(map(str, numbers[:8])) + (" …" if len(numbers) > 8 else "")
+        return [
+            f"{len(numbers)} frames are damaged, first at {self.times_s[numbers[0]]:.1f} s (frames {named}); they "
+            "are mined as they decode, and what follows them up to a key frame may be smeared, too"
+        ]
 
 
 def stills(files: Sequence[Path], fps: float) -> Footage:

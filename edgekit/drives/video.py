@@ -69,8 +69,9 @@ def footage(path: Path, fps: float | None = None, taken_s: np.ndarray | None = N
         why = "as set" if fps else "as its reader guesses (set reading.fps)"
         notes.append(f"{path.name} carries no presentation times: {found.fps:g} frames per second, {why}")
     patient = bool(found.lost) or not found.timed
-    size = (found.width, found.height)
-    return Footage(times, found.fps, partial(loads, path, patient=patient), size, tuple(notes))
+    size, damaged = (found.width, found.height), set()
+    opened = partial(loads, path, patient=patient, damaged=damaged)
+    return Footage(times, found.fps, opened, size, tuple(notes), damaged)
 
 
 def scan(path: str | Path, fps: float | None = None) -> Scan:
@@ -174,13 +175,18 @@ def _decodes(path: str | Path) -> tuple[array, int]:
     return pts, count
 
 
-def loads(path: str | Path, start: int = 0, patient: bool = False) -> Iterator[Load]:
+def loads(
+    path: str | Path, start: int = 0, patient: bool = False, damaged: set[int] | None = None
+) -> Iterator[Load]:
     """One ``Load`` per frame from number ``start`` on; frames lean on one another, so that all before
     one are decoded, and only the turn into RGB is put off.
 
     patient: frames that do not decode are left out, as ``scan`` counts them; else they raise UserError.
+    damaged: takes the numbers of frames that decode in part.
     """
     for number, frame in enumerate(_frames(path, patient)):
+        if frame.is_corrupt and damaged is not None:
+            damaged.add(number)
         if number >= start:
             yield partial(_rgb, frame)
 

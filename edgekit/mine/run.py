@@ -56,6 +56,8 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
         run.note(f"drive {one['drive']} is left out: {one['why']}")
     for drive, numbers in every:
         tell_of(drive, numbers, config, run)
+        for note in drive.footage.damage():
+            run.note(f"drive {drive.id}: {note}")
     drives, wanted = [drive for drive, _ in every], [numbers for _, numbers in every]
 
     # The teacher, and what it and the detectors say.

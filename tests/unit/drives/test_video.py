@@ -168,6 +168,33 @@ def test_what_leans_on_a_lost_frame_is_left_out_until_the_next_key_frame(tmp_pat
     assert f"about {40 - len(seen)} are lost" in drive.notes[0]
 
 
+def test_frames_that_decode_in_part_are_noted_as_they_are_decoded(tmp_path):
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(30):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(grey(i), format="rgb24")))
+        out.mux(stream.encode())
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+    data = bytearray(path.read_bytes())
+    for number in (14, 20):  # the latter halves of two packets
+        packet = packets[number]
+        half = packet.size // 2
+        noise = np.random.default_rng(0).integers(0, 256, half, np.uint8).tobytes()
+        data[packet.pos + packet.size - half : packet.pos + packet.size] = noise
+    drive = open_drive(path)
+    list(drive.frames())
+    assert drive.footage.damage() == []
+    path.write_bytes(bytes(data))
+    drive = open_drive(path)
+    assert (drive.notes, drive.footage.damage()) == ([], [])
+    assert sum(1 for _ in drive.frames()) == 30
+    (note,) = drive.footage.damage()
+    assert note.startswith("2 frames are damaged, first at 1.4 s (frames 14, 20); ")
+
+
 def raw(path, n: int = 20):
     """H.265 as a camera writes it, without a container and without times."""
     if "libx265" not in av.codecs_available:
