@@ -152,11 +152,10 @@ class Drive:
 
     @property
     def in_time(self) -> bool:
-        """Whether anything says that the frames follow one another: a drive.json, a video, telemetry.
-
-        A folder of pictures alone may hold unrelated stills.
-        """
-        return not self.foreign or not self.files or self.telemetry is not None
+        """Whether anything says that the frames follow one another: a drive.json, a video, telemetry, or
+        ``reading.fps``. A folder of pictures alone may hold unrelated stills."""
+        told = not self.foreign or not self.files or self._reading.fps is not None
+        return told or self.telemetry is not None
 
     def speeds_mps(self) -> list[float | None]:
         """The measured speed at each frame, None where there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgekit.core.errors import UserError
@@ -103,15 +104,23 @@ def all_drives(run: Run, refused: list[Refused]) -> list[Drive]:
     drives: list[Drive] = []
     for given in run.inputs["drives"]:
         drives += opened(given.out, run.config.reading, refused)
-    ids = [drive.id for drive in drives]
-    twice = sorted({i for i in ids if ids.count(i) > 1})
-    if twice:
-        raise UserError(
-            "mine: two drives have one id",
-            f"twice: {', '.join(twice)}",
-            "give each drive.json an id of its own",
-        )
+    places: dict[str, Path] = {}
+    for drive in drives:
+        here = drive.video or drive.root
+        there = places.setdefault(drive.id, here)
+        if there is not here:
+            raise UserError("mine: two drives have one id", f"{drive.id}: {there} and {here}", _apart(drive))
     return drives
+
+
+def _apart(drive: Drive) -> str:
+    """How a drive gets another id than one that has the same: where its own comes from."""
+    if not drive.foreign:
+        return "give each drive.json an id of its own, or name the drive once"
+    kind = "film" if drive.root.is_file() or drive.video else "folder"
+    return (
+        f"rename one {kind}: a drive without drive.json is called after it; or name it once, if they are one"
+    )
 
 
 def tell_of(drive: Drive, numbers: list[int], config: MineConfig, run: Run) -> None:

@@ -1,6 +1,8 @@
 """What stands beside a film or frames, or is said of them: drive.json, tags, telemetry, a map's words."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from edgekit.engine.answerer import Answer
 from edgekit.library import WORDS, Selector, load_library
 from edgekit.library.context import TAGS
 from edgekit.mine.asking import Known
+from edgekit.mine.run import all_drives
 
 
 def film(path, n: int = 4, fps: float = 2):
@@ -199,3 +202,42 @@ def test_telemetry_named_as_a_film_is_checked_as_any(tmp_path):
         open_drive(tmp_path).speeds_mps()
     (tmp_path / "v0.csv").unlink()
     assert open_drive(tmp_path).speeds_mps() == [5, 6, 7, 8]
+
+
+def test_the_rate_of_stills_says_that_they_follow_one_another(tmp_path):
+    write_drive(tmp_path, DriveInfo(id="d", fps=2), [np.zeros((48, 64, 3), np.uint8)] * 3)
+    assert open_drive(tmp_path).in_time
+    assert not open_drive(tmp_path / "frames").in_time
+    assert not open_drive(tmp_path / "frames", Reading(tags=["fog"])).in_time
+    assert open_drive(tmp_path / "frames", Reading(fps=5)).in_time
+
+
+def read_by_mine(*given, reading=None):
+    """What mining takes as its drives, in one run."""
+    inputs = {"drives": [SimpleNamespace(out=Path(path)) for path in given]}
+    return all_drives(SimpleNamespace(inputs=inputs, config=SimpleNamespace(reading=reading)))
+
+
+def test_drives_of_one_id_are_named_with_a_cure_that_works(tmp_path):
+    for trip in ("a", "b"):
+        film(tmp_path / trip / "clip.mp4")
+    with pytest.raises(UserError) as error:
+        read_by_mine(tmp_path)
+    told = str(error.value)
+    assert f"clip: {tmp_path / 'a' / 'clip.mp4'} and {tmp_path / 'b' / 'clip.mp4'}" in told
+    assert "rename one film" in told and len(told.splitlines()) == 3
+    (tmp_path / "b" / "clip.mp4").rename(tmp_path / "b" / "evening.mp4")
+    assert [drive.id for drive in read_by_mine(tmp_path)] == ["clip", "evening"]
+    with pytest.raises(UserError, match="(?s)clip: .*name it once"):
+        read_by_mine(tmp_path, tmp_path / "a")
+
+
+def test_drives_of_ours_with_one_id_and_folders_of_one_name_have_cures_of_their_own(tmp_path):
+    for folder in ("x/d", "y/d"):
+        write_drive(tmp_path / folder, DriveInfo(id="d", fps=2), [np.zeros((48, 64, 3), np.uint8)])
+    with pytest.raises(UserError, match="give each drive.json an id of its own"):
+        read_by_mine(tmp_path / "x", tmp_path / "y")
+    with pytest.raises(UserError, match="rename one folder"):
+        read_by_mine(tmp_path / "x" / "d" / "frames", tmp_path / "y" / "d" / "frames")
+    said(tmp_path / "y" / "d", id="e", fps=2)
+    assert [drive.id for drive in read_by_mine(tmp_path / "x", tmp_path / "y")] == ["d", "e"]
