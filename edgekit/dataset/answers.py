@@ -1,7 +1,8 @@
 """Asking a model many questions, and keeping the answers: a killed run loses one batch at most.
 
 Batches are cut by position, never by what is left to do: a resumed run asks the same batches as an
-undisturbed one, so that a model whose numbers depend on its batch gives the same answers.
+undisturbed one, so that a model whose numbers depend on its batch gives the same answers. Of a port, where each
+question is on its own (``apart``), each answer is kept as it comes, and only what is missing in a batch is asked.
 """
 
 from __future__ import annotations
@@ -17,20 +18,24 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.core.errors import UserError
 from edgekit.core.files import append_jsonl, read_jsonl
 from edgekit.core.label import SceneLabel, label_of
 from edgekit.core.progress import bar
 from edgekit.engine.answerer import Answer, Answerer
 
+KEPT = "then start the same command again: it goes on, what was answered is kept"
+
 
 class AnswerLog:
-    """Answers by key in a JSON-lines file, appended a batch at a time.
+    """Answers by key in a JSON-lines file, appended as they come.
 
-    A line that a kill cut short is not read, and is cut off when the next ones are appended.
+    A line that a kill cut short is not read, and is cut off when the next ones are appended. check: called by
+    ``ask_all`` after each batch; it may raise, to ask no more.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, check: Callable[[], None] | None = None):
+        self.path, self.check = path, check
         self.answers: dict[str, Answer] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
@@ -120,8 +125,12 @@ def ask_all(
 ) -> list[Answer]:
     """One Answer per key, in order; those already in ``log`` are not asked again.
 
-    images_from(i): RGB uint8 images of keys i, i + 1, … (a video is decoded in order).
+    images_from(i): RGB uint8 images of keys i, i + 1, … (a video is decoded in order). A UserError of the
+    answerer is raised with the advice that what was answered is kept, where something was.
     """
+    apart = getattr(answerer, "apart", False)
+    if apart and log.answers:
+        answerer.proven = True  # in this run, by the process that wrote the log
     if all(key in log.answers for key in keys):
         return [log.answers[key] for key in keys]
     source: Iterator[np.ndarray] | None = None
@@ -129,17 +138,38 @@ def ask_all(
     with bar(what, total=len(keys), unit="frame") as shown:
         for first in range(0, len(keys), batch):
             part = list(keys[first : first + batch])
-            if any(key not in log.answers for key in part):
+            missing = [i for i, key in enumerate(part) if key not in log.answers]
+            if missing:
                 if source is None or at != first:
                     source = images_from(first)
                 images = list(islice(source, len(part)))
                 at = first + len(part)
                 if len(images) != len(part):
                     raise ValueError(f"{len(part)} images wanted from {first} on, {len(images)} came")
+                if not apart:
+                    missing = list(range(len(part)))
                 began = time.perf_counter()
-                answers = answerer.answer(images, prompts[first : first + batch])
+                try:
+                    _ask(
+                        answerer, [part[i] for i in missing], [images[i] for i in missing],
+                        [prompts[first + i] for i in missing], log,
+                    )  # fmt: skip
+                except UserError as error:
+                    if not log.answers and not getattr(answerer, "proven", False):
+                        raise
+                    raise UserError(error.what, error.why, f"{error.do}; {KEPT}") from None
                 if pace is not None:
-                    pace.calls.append((time.perf_counter() - began, len(part)))
-                log.add(part, answers)
+                    pace.calls.append((time.perf_counter() - began, len(missing)))
+                if log.check is not None:
+                    log.check()
             shown.update(len(part))
     return [log.answers[key] for key in keys]
+
+
+def _ask(
+    answerer: Answerer, keys: list[str], images: list[np.ndarray], prompts: list[str], log: AnswerLog
+) -> None:
+    if not getattr(answerer, "apart", False):
+        log.add(keys, answerer.answer(images, prompts))
+        return
+    answerer.answer(images, prompts, lambda i, answer: log.add([keys[i]], [answer]))

@@ -7,8 +7,8 @@ import io
 import json
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from edgekit.engine.answerer import Answer
 from edgekit.engine.chat import clean
 from edgekit.engine.pixels import resize
 from edgekit.engine.pressure import Gate
+from edgekit.engine.refusal import Refused, of_one, words_of
 from edgekit.engine.repair import repair_text
 
 MAX_TOKENS = 256  # a canonical answer takes about 110 of Qwen's tokens
@@ -30,11 +31,7 @@ MAX_REPLY = 1 << 20  # bytes
 MAX_WAIT_S = 30.0  # of what a busy port may ask for
 SAID = 2000  # characters of an answer that are shown to the model again
 BUSY = {429, 502, 503, 504}
-NO_TALK = {
-    400,
-    413,
-    422,
-}  # of a second turn: a port of one turn (edgekit serve over a Bundle), or it got too long
+MOST_REFUSED = 32  # questions in a row: then it is the port, not their pictures
 
 
 class Endpoint(Config):
@@ -56,27 +53,35 @@ class Endpoint(Config):
     # of one question; more than 1: a crop of the light goes as a picture of its own, else as an inset
     pictures: int = Field(1, ge=1, le=8)
 
-
-def key_of(endpoint: Endpoint) -> str | None:
-    """The key that it asks for, None where it asks for none. Raises UserError where its variable is not set."""
-    if not endpoint.api_key_env:
-        return None
-    key = os.environ.get(endpoint.api_key_env)
-    if not key:
-        raise UserError(
-            f"endpoint {endpoint.url}: no key",
-            f"the environment variable {endpoint.api_key_env} is not set",
-            f"export {endpoint.api_key_env}=…, or leave api_key_env out",
-        )
-    return key
+    def key(self) -> str | None:
+        """Raises UserError where the named variable is not set, or holds what no HTTP header can carry."""
+        if not self.api_key_env:
+            return None
+        key = os.environ.get(self.api_key_env)
+        if not key:
+            raise UserError(
+                f"endpoint {self.url}: no key",
+                f"the environment variable {self.api_key_env} is not set",
+                f"export {self.api_key_env}=…, or leave api_key_env out",
+            )
+        if strange := sum(not "!" <= sign <= "~" for sign in key):
+            raise UserError(
+                f"endpoint {self.url}: the key cannot be sent",
+                f"{strange} of the {len(key)} characters in {self.api_key_env} are blanks or not ASCII",
+                f"export {self.api_key_env}=… anew, as the port gave it, or leave api_key_env out",
+            )
+        return key
 
 
 class EndpointAnswerer:
     """Asks over HTTP (edgekit.engine.answerer.Answerer): chat completions, temperature 0, label schema.
 
-    contract: the size that images are sent at; pictures: how many one question may hold. Raises UserError
-    where the port cannot be reached, does not know the model, or answers with an error.
+    contract: the size that images are sent at; pictures: how many one question may hold; proven: the port has
+    answered before (a caller who has its answers may say so), so that a refusal is about its question. Raises
+    UserError where the port cannot be reached, does not know the model, or answers with an error.
     """
+
+    apart = True  # no question's answer depends on what else is asked with it
 
     def __init__(
         self,
@@ -94,6 +99,7 @@ class EndpointAnswerer:
 
         self.url, self.name, self.tries, self.batch = url.rstrip("/"), model, tries, parallel
         self.contract, self.pictures = contract or Contract(), pictures
+        self.proven, self._refused = False, 0  # refused: questions in a row
         self._gate = Gate(parallel)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # A proxy named in the environment is for the world outside, not for this machine's own ports.
@@ -106,23 +112,31 @@ class EndpointAnswerer:
 
     @classmethod
     def of(cls, endpoint: Endpoint, contract: Contract | None = None) -> EndpointAnswerer:
-        """From a recipe. Raises UserError where the named variable is not set."""
+        """From a recipe. Raises UserError as ``Endpoint.key`` does."""
         return cls(
-            endpoint.url, endpoint.model, key_of(endpoint),
+            endpoint.url, endpoint.model, endpoint.key(),
             contract=contract or Contract(width=endpoint.width, height=endpoint.height),
             timeout_s=endpoint.timeout_s, tries=endpoint.tries, parallel=endpoint.parallel, pictures=endpoint.pictures,
         )  # fmt: skip
 
     def answer(
-        self, images: Sequence[np.ndarray | Sequence[np.ndarray]], prompts: Sequence[str]
+        self,
+        images: Sequence[np.ndarray | Sequence[np.ndarray]],
+        prompts: Sequence[str],
+        answered: Callable[[int, Answer], None] | None = None,
     ) -> list[Answer]:
         """One Answer each, in order; see the protocol. An image may be a list of up to ``pictures`` of them: the
         frame, then crops of it (edgekit.library.aids), which keep their shape.
 
         An answer that does not parse is asked for once more in the same conversation (``passes`` is 2 then); where
         the second does not parse either, ``label`` is None and ``text`` is the first. At most ``batch`` questions
-        (the recipe's ``parallel``) are under way, fewer while the port says that it is busy. The first failure
-        takes back those that wait.
+        (the recipe's ``parallel``) are under way, fewer while the port says that it is busy.
+
+        A question that a proven port refuses (HTTP 400, 413, 422, or no completion in the reply) is an abstention
+        whose ``text`` says so, in up to ``MOST_REFUSED`` in a row. Of a port that has not answered yet, and for
+        any other failure, UserError is raised; those that wait are then taken back.
+
+        answered: told each answer and its place as it comes, before a failure or Ctrl-C is raised too.
         """
         asked = [[image] if isinstance(image, np.ndarray) else list(image) for image in images]
         if len(asked) != len(prompts):
@@ -132,24 +146,62 @@ class EndpointAnswerer:
             raise ValueError(
                 f"{most} pictures in a question, and this port is asked with 1 to {self.pictures}"
             )
+        answers: dict[int, Answer] = {}
+        # They wait for the port's first answer, whatever the order they come in.
+        refused: dict[int, Refused] = {}
+
+        def give(place: int, answer: Answer) -> None:
+            answers[place] = answer
+            if answered is not None:
+                answered(place, answer)
+
+        def take(place: int, told: Answer | Refused) -> None:
+            if isinstance(told, Refused):
+                refused[place] = told
+            else:
+                self.proven, self._refused = True, 0
+                give(place, told)
+            while self.proven and refused:
+                first = min(refused)
+                if self._refused == MOST_REFUSED:
+                    one = refused[first]
+                    raise UserError(one.what, f"{one.why} (after {MOST_REFUSED} such in a row)", one.do)
+                self._refused += 1
+                give(first, refused.pop(first).answer())
+
         with ThreadPoolExecutor(min(self.batch, max(len(asked), 1))) as pool:
-            waiting = [pool.submit(self._one, *question) for question in zip(asked, prompts, strict=True)]
+            places: dict[Future, int] = {}
             try:
-                wait(waiting, return_when=FIRST_EXCEPTION)
-            finally:
-                pool.shutdown(cancel_futures=True)  # none is left where all went well
-        failed = [done.exception() for done in waiting if not done.cancelled() and done.exception()]
-        if failed:
-            raise failed[0]
-        return [done.result() for done in waiting]
+                for i, pictures in enumerate(asked):
+                    places[pool.submit(self._one, pictures, prompts[i])] = i
+                for done in as_completed(places):
+                    take(places[done], done.result())
+                    del places[done]
+            except BaseException:
+                # What is under way is worked on, and may be paid for: it is waited for and kept.
+                under_way = [one for one in places if not one.cancel()]
+                wait(under_way)
+                for one in under_way:
+                    if one.exception() is None:
+                        take(places[one], one.result())
+                raise
+        if refused:
+            raise refused[min(refused)]
+        return [answers[i] for i in range(len(asked))]
 
     def close(self) -> None:
         self._client.close()
 
-    def _one(self, pictures: list[np.ndarray], prompt: str) -> Answer:
+    def _one(self, pictures: list[np.ndarray], prompt: str) -> Answer | Refused:
+        """Refused: what is said of this one question; other failures are raised."""
         messages = self._messages(pictures, prompt)
         with self._gate:
-            text = self.chat(messages)
+            try:
+                text = self.chat(messages)
+            except Refused as error:
+                if error.said is None:
+                    raise
+                return error
             label = parse_answer(text)
             if label is not None:
                 return Answer(text, label, passes=1)
@@ -158,15 +210,16 @@ class EndpointAnswerer:
         return Answer(text if label is None else second, label, passes=1 if second is None else 2)
 
     def _again(self, messages: list[dict[str, Any]], text: str) -> str | None:
-        """The second answer; None where the port takes no conversation."""
+        """The second answer; None where the port takes no conversation (edgekit serve over a Bundle), or not this
+        one: it got too long."""
         whole = text.encode(errors="replace").decode()  # a model can write half a surrogate pair
         said = {"role": "assistant", "content": clean(whole)[:SAID] or "(nothing)"}
         try:
             return self.chat([*messages, said, {"role": "user", "content": clean(repair_text(text))}])
-        except _Refused as error:
-            if error.status in NO_TALK:
-                return None
-            raise
+        except Refused as error:
+            if error.said is None:
+                raise
+            return None
 
     def _messages(self, pictures: list[np.ndarray], prompt: str) -> list[dict[str, Any]]:
         shown = [resize(pictures[0], self.contract), *(self._bounded(p) for p in pictures[1:])]
@@ -223,24 +276,17 @@ class EndpointAnswerer:
             if status not in BUSY:
                 break
             self._gate.busy()
-        words = " ".join(body.decode(errors="replace").split())[:200]
         if status != 200:
-            raise _Refused(
-                f"endpoint {self.url}: HTTP {status}",
-                words or "no words",
-                _advice(status, self.name),
-                status,
-            )
+            words = words_of(body) or "no words"
+            what = f"endpoint {self.url}: HTTP {status}"
+            raise Refused(what, words, _advice(status, self.name), of_one(status, words))
         try:
-            text = json.loads(body)["choices"][0]["message"]["content"] or ""
+            message = json.loads(body)["choices"][0]["message"]
+            text = message["content"] or message.get("refusal") or ""
             if not isinstance(text, str):
                 raise TypeError
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-            raise UserError(
-                f"endpoint {self.url}: not a chat completion",
-                words,
-                "name an OpenAI-compatible URL, up to /v1",
-            ) from None
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            raise self._odd(words_of(body)) from None
         self._gate.fine()
         return text
 
@@ -251,22 +297,15 @@ class EndpointAnswerer:
             for part in reply.iter_bytes():
                 body += part
                 if len(body) > MAX_REPLY:
-                    raise UserError(
-                        f"endpoint {self.url}: not a chat completion",
-                        f"the reply is over {MAX_REPLY} bytes, and an answer takes about 1,000",
-                        "name an OpenAI-compatible URL, up to /v1",
-                    )
+                    raise self._odd(f"the reply is over {MAX_REPLY} bytes, and an answer takes about 1,000")
         wanted = reply.headers.get("Retry-After", "")
         seconds = float(wanted) if wanted.isascii() and wanted.isdigit() else 0.0  # a date says nothing here
         return reply.status_code, bytes(body), min(seconds, MAX_WAIT_S)
 
-
-class _Refused(UserError):
-    """The port answered, and with an error."""
-
-    def __init__(self, what: str, why: str, do: str, status: int):
-        super().__init__(what, why, do)
-        self.status = status
+    def _odd(self, why: str) -> Refused:
+        what = f"endpoint {self.url}: not a chat completion"
+        said = of_one(200, f"not a chat completion: {why}")
+        return Refused(what, why, "name an OpenAI-compatible URL, up to /v1", said)
 
 
 def _data_url(picture: np.ndarray) -> str:
@@ -278,6 +317,8 @@ def _data_url(picture: np.ndarray) -> str:
 def _advice(status: int, model: str) -> str:
     if status in (401, 403):
         return "name the variable that holds the port's key: endpoint.api_key_env"
+    if status == 429:
+        return "ask fewer at once (endpoint.parallel) or more often (endpoint.tries)"
     if status >= 500:
-        return "look into the server's own log, and start the same command again: what was answered is kept"
+        return "look into the server's own log"
     return f"check that the server serves a model named {model!r} and takes images"

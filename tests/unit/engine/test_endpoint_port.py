@@ -1,8 +1,10 @@
-"""The endpoint against a port of the test's own: repair, several pictures, back-pressure, bounds."""
+"""The endpoint against a port of the test's own: repair, several pictures, refusals, back-pressure, bounds."""
 
 import base64
 import io
 import json
+import os
+import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,8 +18,10 @@ from PIL import Image
 from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
 from edgekit.core.label import SLOTS, SceneLabel, parse_answer, to_answer
-from edgekit.engine.endpoint import MAX_REPLY, Endpoint, EndpointAnswerer
+from edgekit.dataset.answers import AnswerLog, ask_all
+from edgekit.engine.endpoint import MAX_REPLY, MOST_REFUSED, Endpoint, EndpointAnswerer
 from edgekit.engine.pressure import Gate
+from edgekit.engine.refusal import was_refused
 from edgekit.engine.repair import fault, repair_text
 
 CONTRACT = Contract(width=112, height=56)
@@ -25,7 +29,7 @@ GOOD = to_answer(SceneLabel(cones="yes"))
 
 
 class Port(ThreadingHTTPServer):
-    """Answers as ``reply(question)`` says: (status, content or whole body as bytes, headers)."""
+    """Answers as ``reply(question)`` says: (status, content or whole body as bytes, headers); status 0 hangs up."""
 
     def __init__(self, reply):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -49,6 +53,9 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             with port.lock:
                 port._inside -= 1
+        if not status:
+            self.close_connection = True
+            return
         body = said
         if isinstance(said, str):
             body = json.dumps({"choices": [{"message": {"content": said}}]}).encode()
@@ -72,7 +79,7 @@ def opened():
 
     def start(reply, **more):
         port = Port(reply)
-        thread = threading.Thread(target=port.serve_forever, daemon=True)
+        thread = threading.Thread(target=port.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         answerer = EndpointAnswerer(port.url, "teacher", contract=CONTRACT, **more)
         made.append((port, thread, answerer))
@@ -226,6 +233,168 @@ def test_more_pictures_than_the_recipe_allows_are_not_sent(opened):
     assert Endpoint(url="http://x", model="m").pictures == answerer.pictures == 1
 
 
+# --- refusals -----------------------------------------------------------------------------------
+
+FILTERED = json.dumps({"error": {"message": "content filter", "code": 400}}).encode()
+ODD = [b"{}", b'{"choices": []}', b'{"choices": [{}]}', b"[]", b'{"choices": [{"message": null}]}']
+
+
+def shade(question):
+    """The number of the frame that is asked about (see ``frames``)."""
+    return int(decoded(question)[0][0, 0, 0])
+
+
+def refusing(which, status=400, body=FILTERED):
+    return lambda question: (status, body, {}) if shade(question) in which else (200, GOOD, {})
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_one_refused_frame_is_an_abstention(opened, status):
+    port, answerer = opened(refusing({0, 5}, status), parallel=1)  # the very first one too
+    answers = answerer.answer(frames(8), ["?"] * 8)
+    assert [a.label is None for a in answers] == [i in (0, 5) for i in range(8)]
+    assert answers[5].text == f"HTTP {status}: content filter" and answers[5].passes == 0
+    assert [was_refused(a) for a in answers] == [a.label is None for a in answers]
+    assert len(port.asked) == 8
+    (alone,) = answerer.answer(frames(1), ["?"])  # it has answered before
+    assert alone.text == f"HTTP {status}: content filter"
+
+
+@pytest.mark.parametrize("body", ODD)
+def test_one_reply_that_is_no_completion_is_an_abstention(opened, body):
+    answers = opened(refusing({2}, 200, body))[1].answer(frames(4), ["?"] * 4)
+    assert [a.label is None for a in answers] == [False, False, True, False]
+    assert answers[2].text.startswith("HTTP 200: not a chat completion") and was_refused(answers[2])
+    with pytest.raises(UserError, match="not a chat completion"):
+        opened(lambda question: (200, body, {}))[1].answer(frames(4), ["?"] * 4)
+
+
+def test_a_reply_without_content_is_asked_for_once_more_and_its_refusal_is_shown(opened):
+    body = b'{"choices": [{"message": {"content": null, "refusal": "I cannot look at this."}}]}'
+    port, answerer = opened(refusing({1}, 200, body))
+    first, second = answerer.answer(frames(2), ["?"] * 2)
+    assert first.label and (second.label, second.text) == (None, "I cannot look at this.")
+    assert len(port.asked) == 3 and not was_refused(second)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_port_that_never_answered_is_an_error(opened, status):
+    port, answerer = opened(refusing(range(6), status))
+    with pytest.raises(UserError, match=f"HTTP {status}") as error:
+        answerer.answer(frames(6), ["?"] * 6)
+    assert error.value.why == "content filter" and len(str(error.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_what_is_about_the_port_ends_the_run_as_before(opened, slept, status):
+    with pytest.raises(UserError, match=f"HTTP {status}"):
+        opened(refusing({3}, status))[1].answer(frames(8), ["?"] * 8)
+
+
+def test_a_port_that_refuses_everything_from_some_frame_on_is_an_error(opened):
+    n = MOST_REFUSED + 2
+    _, answerer = opened(refusing(range(1, n)), parallel=1)
+    answerer.answer(frames(MOST_REFUSED + 1), ["?"] * (MOST_REFUSED + 1))
+    with pytest.raises(UserError, match=f"after {MOST_REFUSED} such in a row"):
+        answerer.answer(frames(n)[-1:], ["?"])
+    answerer.answer(frames(1), ["?"])
+    assert was_refused(answerer.answer(frames(2)[1:], ["?"])[0])
+
+
+def test_what_a_model_says_is_no_refusal(opened):
+    (answer,) = opened(by_turn("HTTP 400: what?", "HTTP 400: what?"))[1].answer(frames(), ["?"])
+    assert answer.label is None and not was_refused(answer)
+
+
+# --- what finished is kept ----------------------------------------------------------------------
+
+
+def asked(answerer, log, n, batch=8):
+    keys = [f"k{i}" for i in range(n)]
+    return ask_all(answerer, keys, ["?"] * n, lambda first: iter(frames(n)[first:]), log, batch)
+
+
+def logged(place):
+    return sorted(AnswerLog(place).answers) if place.is_file() else []
+
+
+def test_of_a_batch_that_fails_the_finished_answers_are_in_the_log(opened, slept, tmp_path):
+    place = tmp_path / "answers.jsonl"
+    _, answerer = opened(refusing(range(5, 8), 0), parallel=1)
+    with pytest.raises(UserError, match="not reachable") as error:
+        asked(answerer, AnswerLog(place), 8)
+    assert logged(place) == ["k0", "k1", "k2", "k3", "k4"]
+    assert "start the same command again" in error.value.do and "kept" in error.value.do
+    port, answerer = opened(lambda question: (200, GOOD, {}))
+    assert all(a.label for a in asked(answerer, AnswerLog(place), 12))
+    assert sorted(map(shade, port.asked)) == [5, 6, 7, 8, 9, 10, 11]
+
+
+def test_nothing_is_said_to_be_kept_where_nothing_is(opened, slept, tmp_path):
+    _, answerer = opened(lambda question: (0, "", {}))
+    with pytest.raises(UserError) as error:
+        asked(answerer, AnswerLog(tmp_path / "answers.jsonl"), 8)
+    assert "kept" not in error.value.do
+
+
+def test_what_was_under_way_when_another_failed_is_kept_too(opened, slept, tmp_path):
+    """The slow one ends only after the failure was told to the client."""
+    failed = threading.Event()
+
+    def reply(question):
+        if shade(question) == 1:
+            failed.set()
+            return 404, b"", {}
+        failed.wait(30)
+        threading.Event().wait(0.05)  # time.sleep is ``slept``
+        return 200, GOOD, {}
+
+    place = tmp_path / "answers.jsonl"
+    with pytest.raises(UserError, match="HTTP 404"):
+        asked(opened(reply, parallel=2)[1], AnswerLog(place), 2)
+    assert logged(place) == ["k0"]
+
+
+def test_ctrl_c_keeps_every_answer_that_the_port_gave(opened, tmp_path):
+    place, given, lock, stopped = tmp_path / "answers.jsonl", [], threading.Lock(), threading.Event()
+
+    def reply(question):
+        number = shade(question)
+        if number == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            stopped.set()
+        elif number > 4:
+            stopped.wait(30)
+        with lock:
+            given.append(f"k{number}")
+        return 200, GOOD, {}
+
+    _, answerer = opened(reply, parallel=2)
+    with pytest.raises(KeyboardInterrupt):
+        asked(answerer, AnswerLog(place), 64, batch=64)
+    assert logged(place) == sorted(given) and 5 <= len(given) < 64
+
+
+def test_a_refused_frame_is_not_asked_again_and_a_log_tells_that_the_port_has_answered(opened, tmp_path):
+    place = tmp_path / "answers.jsonl"
+    _, answerer = opened(refusing({3, 7}), parallel=1)
+    asked(answerer, AnswerLog(place), 7, batch=7)
+    port, again = opened(refusing({3, 7}))
+    found = asked(again, AnswerLog(place), 8)  # the one frame that is left is refused
+    assert found[7].text == "HTTP 400: content filter" and [shade(q) for q in port.asked] == [7]
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["ключ", "two words", "line\n", "café", "tab\t"])
+def test_a_key_that_no_header_can_carry_is_told_without_showing_it(monkeypatch, value):
+    monkeypatch.setenv("EDGEKIT_TEST_KEY", value)
+    with pytest.raises(UserError, match="EDGEKIT_TEST_KEY") as error:
+        EndpointAnswerer.of(Endpoint(url="http://127.0.0.1:9/v1", model="m", api_key_env="EDGEKIT_TEST_KEY"))
+    assert len(str(error.value).splitlines()) == 3 and value.strip() not in str(error.value)
+
+
 # --- back-pressure ------------------------------------------------------------------------------
 
 
@@ -263,6 +432,39 @@ def test_a_content_that_is_no_text_is_told(opened):
     body = json.dumps({"choices": [{"message": {"content": ["a"]}}]}).encode()
     with pytest.raises(UserError, match="not a chat completion"):
         opened(lambda question: (200, body, {}))[1].answer(frames(), ["?"])
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 0])
+def test_fewer_are_under_way_at_a_port_that_was_busy(opened, slept, status):
+    """Eight at once are refused, asked again and answered: 8 halved thrice is 1, and 8 good answers make it 4 (after
+    1, 3 and 6 of them), two of the next eight 5. So no more than 5 of those eight are ever there at once; a client
+    that takes no notice sends all eight, for which each of them is held a while."""
+    together, full, lock = threading.Barrier(8), threading.Event(), threading.Lock()
+    arrived, inside, most = 0, 0, 0
+
+    def reply(question):
+        nonlocal arrived, inside, most
+        with lock:
+            arrived += 1
+            turn = arrived
+        if turn <= 8:
+            together.wait(30)
+            return status, b"", {}
+        if turn <= 16:
+            return 200, GOOD, {}
+        with lock:
+            inside += 1
+            most = max(most, inside)
+            if inside == 8:
+                full.set()
+        full.wait(0.2)
+        with lock:
+            inside -= 1
+        return 200, GOOD, {}
+
+    port, answerer = opened(reply, parallel=8)
+    assert all(a.label for a in answerer.answer(frames(16), ["?"] * 16))
+    assert len(port.asked) == 24 and 1 <= most <= 5
 
 
 @given(st.integers(1, 16), st.lists(st.booleans(), max_size=80))
