@@ -10,7 +10,6 @@ from edgekit.core.recipe import REFUSED, refusal
 from edgekit.dataset import open_dataset
 from edgekit.dataset.sample import SPLITS
 from edgekit.drives import Drive
-from edgekit.engine.endpoint import key_of
 from edgekit.library import load_library
 from edgekit.mine.asking import selector_of
 from edgekit.mine.config import MineConfig
@@ -66,7 +65,7 @@ def refusals(config: MineConfig) -> list[str]:
     """Notes on what else would end the run: gold, a port's key, a prompt's budget, detectors' files."""
     checks = []
     if config.endpoint:
-        checks.append(lambda: key_of(config.endpoint))
+        checks.append(config.endpoint.key)
     if config.prompts == "dynamic":
         checks.append(lambda: selector_of(load_library(config.library), config.dynamic))
     # What ships is a Dataset; a gold that is not there yet another command may make.

@@ -21,6 +21,7 @@ from edgekit.engine.answerer import Answer, Answerer
 from edgekit.library import Library, compose
 from edgekit.mine.chain import CHAINED, GAP_S, LEAST_S, Chain, learn, stretches
 from edgekit.mine.config import MineConfig
+from edgekit.mine.doubt import Doubt
 from edgekit.mine.experts.calibrate import coverage_precision
 from edgekit.mine.experts.config import Expert
 from edgekit.mine.experts.figure import draw_curves
@@ -39,8 +40,10 @@ class Gold(NamedTuple):
     answers: list[Answer]
 
 
-def asked_gold(config: MineConfig, run: Run, teacher: Answerer, library: Library, logs: Logs) -> Gold | None:
-    """None without a gold Dataset. Raises UserError as ``rows_of_gold``."""
+def asked_gold(
+    config: MineConfig, run: Run, teacher: Answerer, library: Library, logs: Logs, doubt: Doubt | None = None
+) -> Gold | None:
+    """None without a gold Dataset. Raises UserError as ``rows_of_gold``, and as ``doubt`` does."""
     if not config.gold:
         return None
     dataset = open_dataset(run.input("gold"))
@@ -49,7 +52,7 @@ def asked_gold(config: MineConfig, run: Run, teacher: Answerer, library: Library
     answers = ask_all(
         teacher, [f"{row.id}?{prompt.sha256[:8]}" for row in samples], [prompt.text] * len(samples),
         lambda first: (dataset.image(row) for row in samples[first:]),
-        AnswerLog(logs.gold / ".gold.jsonl"), config.asked_at_once, "asking about the gold frames",
+        AnswerLog(logs.answers_of_gold, doubt), config.asked_at_once, "asking about the gold frames",
     )  # fmt: skip
     run.note(
         "the gold set judges the teacher's answers to the default prompt, before any correction, and detectors at the "

@@ -21,6 +21,7 @@ from edgekit.engine.answerer import Answerer
 from edgekit.library import Library, Selector, compose
 from edgekit.mine.asking import Asked, ask_drive, key_of
 from edgekit.mine.config import MineConfig
+from edgekit.mine.doubt import Doubt
 from edgekit.mine.experts.config import Corridor, Expert
 from edgekit.mine.experts.heads import ious
 from edgekit.mine.experts.see import Said, said
@@ -59,14 +60,14 @@ def heard_before(
 
 def hear(
     config: MineConfig, drive: Drive, numbers: Sequence[int], teacher: Answerer, experts: Sequence[Expert],
-    library: Library, logs: Logs,
+    library: Library, logs: Logs, doubt: Doubt | None = None,
 ) -> Heard:  # fmt: skip
-    """Detects, then asks, what the logs do not hold yet."""
+    """Detects, then asks, what the logs do not hold yet. Raises UserError as ``doubt`` does."""
     told: list[list[Said]] = []
     if experts:
         told = look(experts, drive, numbers, config.fusion.corridor, logs.boxes_of(drive))
     boxes = [merged(box for one in frame for found in one.boxes.values() for box in found) for frame in told]
-    log = AnswerLog(logs.answers_of(drive))
+    log = AnswerLog(logs.answers_of(drive), doubt)
     dynamic = config.dynamic if config.prompts == "dynamic" else None
     asked, selector = ask_drive(teacher, drive, numbers, library, dynamic, config.asked_at_once, log, boxes)
     return Heard(asked, told, selector)

@@ -40,6 +40,11 @@ class Logs:
         places = {name: getattr(self, name).absolute() for name in ("answers", "detected", "gold")}
         return replace(self, **places)
 
+    @property
+    def answers_of_gold(self) -> Path:
+        """Apart from the drives', any of which may be called so."""
+        return self.gold / "answers.jsonl"
+
     def answers_of(self, drive: Drive) -> Path:
         return self.answers / self._name(drive)
 
@@ -75,7 +80,7 @@ def logs_of(config: MineConfig, run: Run, teacher: str | None = None) -> Iterato
     Raises UserError where another process writes them, or where ``heard`` is no folder.
     """
     if not config.heard:
-        yield Logs(run.state / "answers", run.state / "detected", run.state / "answers")
+        yield Logs(run.state / "answers", run.state / "detected", run.state / "gold")
         return
     by = teacher or (
         run.inputs["teacher"][0].digest if config.teacher else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,11 @@ from edgekit.core.files import write_json, write_jsonl
 from edgekit.core.run import Run
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answerer
+from edgekit.engine.refusal import was_refused
 from edgekit.library import compose, load_library
 from edgekit.mine.asking import selector_of
 from edgekit.mine.config import MineConfig
+from edgekit.mine.doubt import Doubt, short, unheard
 from edgekit.mine.experts.config import open_expert
 from edgekit.mine.gold import asked_gold, chain_of, reliability_of
 from edgekit.mine.hearing import Heard, hear, heard_before, never_found
@@ -68,7 +70,9 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
     run.say(f"{len(drives)} drives, {sum(map(len, wanted))} frames, teacher {teacher.name}")
     if before := heard_before(drives, wanted, library, logs):
         run.say(before)
-    gold = asked_gold(config, run, teacher, library, logs)
+    doubt = Doubt(logs)
+    doubt()
+    gold = asked_gold(config, run, teacher, library, logs, doubt)
     reliability = reliability_of(config, run, gold, experts) if experts else None
     chain = chain_of(run, gold) if config.chain and gold else None
     if config.workers:
@@ -76,9 +80,12 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
 
     # Nothing heard is held: it is read from its log again, so that a fleet takes the memory of one drive.
     def heard_of(drive: Drive, numbers: range) -> Heard:
-        return hear(config, drive, numbers, teacher, experts, library, logs)
+        return hear(config, drive, numbers, teacher, experts, library, logs, doubt)
 
-    unheard([tell_of_answers(drive, heard_of(drive, numbers), run) for drive, numbers in every])
+    told = [tell_of_answers(drive, heard_of(drive, numbers), run) for drive, numbers in every]
+    answers, lost = sum(one.answers for one in told), sum(one.lost for one in told)
+    if answers and answers == lost:  # of a run that is too short for Doubt
+        raise unheard(answers, next((one.first for one in told if one.first), ""))
     for note in never_found(config, experts, every, logs):
         run.note(note)
 
@@ -93,8 +100,8 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
         places, report["kept"], left = kept(stories(), config.keep, sum(map(len, wanted)))
         write_jsonl(run.out / "left-out.jsonl", left)
     report |= write_rows(config, run, stories(), places, teacher.contract, name)
-    told = {"left_out": left_out} if config.leave_out_broken else {}
-    report = {"schema": SCHEMA, "teacher": name, **told, **report}
+    gone = {"left_out": left_out} if config.leave_out_broken else {}
+    report = {"schema": SCHEMA, "teacher": name, **gone, **report}
     write_json(run.out / "mining.json", report)
     tell(run, report)
 
@@ -157,7 +164,11 @@ def tell_of_answers(drive: Drive, heard: Heard, run: Run) -> Parsed:
     asked = heard.asked
     lost = sum(a.answer.label is None for a in asked)
     if lost:
-        run.note(f"drive {drive.id}: {lost} of {len(asked)} answers did not parse: all-unknown")
+        refused = [a.answer for a in asked if was_refused(a.answer)]
+        why = ""
+        if refused:
+            why = f"; {len(refused)} of them the server refused ({short(refused[0].text)}), and is not asked again"
+        run.note(f"drive {drive.id}: {lost} of {len(asked)} answers did not parse: all-unknown{why}")
     # By the prompt: answers alike are one object, and a second one often says what the first did.
     plain = compose(heard.selector.library).sha256 if heard.selector else ""
     stood = sum(a.first is not None and a.prompt.sha256 == plain for a in asked)
@@ -166,18 +177,7 @@ def tell_of_answers(drive: Drive, heard: Heard, run: Run) -> Parsed:
     if heard.selector and heard.selector.drops:
         dropped = ", ".join(f"{name} {n}×" for name, n in heard.selector.drops.most_common(5))
         run.note(f"drive {drive.id}: the token budget left out: {dropped}")
-    return Parsed(len(asked), lost, " ".join(asked[0].answer.text.split())[:120] if asked else "")
-
-
-def unheard(drives: Sequence[Parsed]) -> None:
-    """Raises UserError where no answer at all parsed: the Dataset would tell nothing."""
-    answers, lost = sum(one.answers for one in drives), sum(one.lost for one in drives)
-    if answers and answers == lost:
-        raise UserError(
-            f"mine: none of {answers} answers parsed",
-            f"the first one said: {next((one.first for one in drives if one.first), 'nothing')}",
-            "check that the model answers with JSON in the label's schema, and start anew with another --out",
-        )
+    return Parsed(len(asked), lost, short(asked[0].answer.text) if asked else "")
 
 
 def tell(run: Run, report: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from edgekit.drives import Drive, open_drive
 from edgekit.engine.answerer import Answerer
 from edgekit.library import load_library
 from edgekit.mine.config import MineConfig
+from edgekit.mine.doubt import Doubt
 from edgekit.mine.experts.config import Expert, open_expert
 from edgekit.mine.frames import frame_numbers
 from edgekit.mine.hearing import hear
@@ -30,6 +31,7 @@ class Listener:
 
     def __init__(self, recipe: dict, teacher: str | None, logs: Logs, folder: str, shared: str):
         self.config, self.logs, self.refused = MineConfig(**recipe), logs, None
+        self.doubt = Doubt(logs)
         config = self.config
         try:
             if not os.path.exists(shared):
@@ -57,7 +59,7 @@ class Listener:
                     f"mine: {root} is another drive here", f"{drive.id}, not {drive_id}", "mend the paths"
                 )
             numbers = frame_numbers(len(drive), self.config.every, self.config.frames_per_drive)
-            hear(self.config, drive, numbers, self.teacher, self.experts, self.library, self.logs)
+            hear(self.config, drive, numbers, self.teacher, self.experts, self.library, self.logs, self.doubt)
         except UserError as error:
             return error.what, error.why, error.do
         return drive_id

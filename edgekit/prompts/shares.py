@@ -12,7 +12,6 @@ from edgekit.core.errors import UserError
 from edgekit.core.recipe import refusal
 from edgekit.core.run import find_input
 from edgekit.dataset import Dataset, Sample, open_dataset
-from edgekit.engine.endpoint import key_of
 from edgekit.prompts.config import PromptsConfig
 from edgekit.prompts.promote import require_apart
 
@@ -113,7 +112,7 @@ def refusals(config: PromptsConfig) -> list[str]:
         shares(config, open_dataset(out), lambda row: row.images[0])
 
     checks = [splits] if folder else []
-    checks += [lambda port=port: key_of(port) for port in (config.endpoint, config.writer) if port]
+    checks += [port.key for port in (config.endpoint, config.writer) if port]
     notes = []
     for check in checks:
         try:
