@@ -3,6 +3,14 @@
 from edgekit.library.aids import ego_lane, fit_pictures, paste, possible_aids, with_aids
 from edgekit.library.compose import Prompt, assemble, compose, default_prompt, probe_prompt
 from edgekit.library.context import HOLES, WORDS, context_of, values_of
+from edgekit.library.dynamic import (
+    CROP_TOKENS,
+    Dynamic,
+    counted,
+    first_prompt,
+    second_prompts,
+    selector_of,
+)
 from edgekit.library.entries import (
     Entry,
     Library,
@@ -16,8 +24,10 @@ from edgekit.library.select import Selector
 from edgekit.library.tokens import tokens_of
 
 __all__ = [
+    "CROP_TOKENS",
     "HOLES",
     "WORDS",
+    "Dynamic",
     "Entry",
     "Example",
     "Library",
@@ -27,8 +37,10 @@ __all__ = [
     "check_library",
     "compose",
     "context_of",
+    "counted",
     "default_prompt",
     "ego_lane",
+    "first_prompt",
     "fit_pictures",
     "known_libraries",
     "load_library",
@@ -36,6 +48,8 @@ __all__ = [
     "possible_aids",
     "probe_prompt",
     "save_library",
+    "second_prompts",
+    "selector_of",
     "tokens_of",
     "values_of",
     "with_aids",

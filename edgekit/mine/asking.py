@@ -12,27 +12,27 @@ from edgekit.dataset.answers import AnswerLog, ask_all
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answer, Answerer
 from edgekit.library import (
+    Dynamic,
     Library,
     Prompt,
     Selector,
-    compose,
     context_of,
+    counted,
     ego_lane,
+    first_prompt,
     fit_pictures,
     possible_aids,
+    second_prompts,
     values_of,
     with_aids,
 )
-from edgekit.mine.config import Dynamic
 from edgekit.mine.frames import pictures
-
-CROP_TOKENS = 64  # of a further picture: 224 pixels a side at 28 pixels a token (Qwen2.5-VL)
 
 
 class Asked(NamedTuple):
     """A frame's answer that counts and the prompt it was given to.
 
-    first: the answer to the default prompt, where the frame was asked again; None where it was not.
+    first: the answer to the first question, where the frame was asked again; None where it was not.
     """
 
     answer: Answer
@@ -57,9 +57,8 @@ def ask_drive(
 ) -> tuple[list[Asked], Selector | None]:
     """What was answered, per frame number; and the Selector, which knows what a budget dropped.
 
-    dynamic: a first answer to the default prompt says what is in the image; where the entries that
-    fit it make another prompt, the frame is asked again with that one (driving-mllm section 3.1). A
-    second answer that does not parse leaves the first one standing. boxes: what detectors found in each frame.
+    dynamic: the answer to a first question (``dynamic.first``) says what is in the image; where the entries that
+    fit it make another prompt, the frame is asked again with that one. boxes: what detectors found in each frame.
     """
     boxes = boxes or [()] * len(numbers)
 
@@ -68,42 +67,34 @@ def ask_drive(
         texts = [prompt.text for prompt in prompts]
         return ask_all(teacher, keys, texts, shown, log, batch, what)
 
-    plain = compose(library)
+    opening = first_prompt(library, dynamic)
     firsts = ask(
-        numbers, [plain] * len(numbers), lambda first: pictures(drive, numbers[first:]), f"mining {drive.id}"
+        numbers,
+        [opening] * len(numbers),
+        lambda first: pictures(drive, numbers[first:]),
+        f"mining {drive.id}",
     )
-    once = {id(answer): Asked(answer, plain) for answer in firsts}  # answers alike are one object
+    once = {id(answer): Asked(answer, opening) for answer in firsts}  # answers alike are one object
     asked = [once[id(answer)] for answer in firsts]
     if dynamic is None:
         return asked, None
 
-    selector = selector_of(library, dynamic, getattr(teacher, "pictures", 1))
+    most = getattr(teacher, "pictures", 1)
     known = Known(drive, numbers, dynamic.aids, library.language)
-    prompts = [
-        selector.next(*known.of(i, answer, found))
-        for i, (answer, found) in enumerate(zip(firsts, boxes, strict=True))
-    ]
-    again = [i for i, prompt in enumerate(prompts) if prompt != plain]
+    told = (known.of(i, answer, found) for i, (answer, found) in enumerate(zip(firsts, boxes, strict=True)))
+    prompts, selector = second_prompts(library, dynamic, told, most)
+    again = [i for i, prompt in enumerate(prompts) if prompt != opening]
     which = [numbers[i] for i in again]
 
     def shown(first: int) -> Iterator:
-        most = getattr(teacher, "pictures", 1)
         for i, image in zip(again[first:], pictures(drive, which[first:]), strict=True):
             yield fit_pictures(with_aids(image, prompts[i].aids, boxes[i], known.lane(i)), most)
 
     seconds = ask(which, [prompts[i] for i in again], shown, f"mining {drive.id} again")
     for i, answer in zip(again, seconds, strict=True):
-        kept = Asked(firsts[i], plain) if answer.label is None else Asked(answer, prompts[i])
-        asked[i] = kept._replace(first=firsts[i])
+        kept = counted(firsts[i], answer)
+        asked[i] = Asked(kept, prompts[i] if kept is answer else opening, first=firsts[i])
     return asked, selector
-
-
-def selector_of(library: Library, dynamic: Dynamic, pictures: int = 1) -> Selector:
-    """One drive's. Raises UserError for a budget that the default prompt alone exceeds."""
-    return Selector(
-        library, dynamic.budget_tokens, hold_frames=dynamic.hold_frames, release_frames=dynamic.release_frames,
-        picture_tokens=CROP_TOKENS if pictures > 1 else 0,
-    )  # fmt: skip
 
 
 class Known:

@@ -12,7 +12,7 @@ from edgekit.core.files import sha256_file
 from edgekit.core.recipe import Config, Plan
 from edgekit.drives.config import Reading
 from edgekit.engine.endpoint import Endpoint
-from edgekit.library import load_library
+from edgekit.library import Dynamic, load_library
 from edgekit.mine.experts.config import AnyExpert, FusionConfig
 from edgekit.mine.motion import digest, load_rules
 from edgekit.mine.select.quota import check_quota
@@ -57,15 +57,6 @@ class Motion(Config):
     off: list[str] = []
 
 
-class Dynamic(Config):
-    """How prompts follow the scene, with ``prompts: dynamic``; see edgekit/library/select.py."""
-
-    budget_tokens: int | None = Field(None, ge=1)  # of a prompt's text
-    hold_frames: int = Field(5, ge=1)  # an entry that came in stays for so many frames
-    release_frames: int = Field(3, ge=1)  # and goes after so many without its condition
-    aids: bool = True  # cut out lights, mark what detectors found, draw the lane
-
-
 class Keep(Config):
     """Which frames become rows. repeats_within: bits of 64 by which pictures may differ and repeat each other,
     null to keep repeats; quota: rows wanted of a slice, ``night + light=red``; most: rows in all; aligned: leave
@@ -103,7 +94,7 @@ class MineConfig(Config):
     endpoint: Endpoint | None = None  # instead of a directory: an OpenAI-compatible port
 
     library: str = "library"  # the prompt library that the teacher is asked with
-    # default: one question a frame; dynamic: a second one, composed of what the first answer saw
+    # default: one question a frame; dynamic: a second one, composed of what the answer to ``dynamic.first`` saw
     prompts: Literal["default", "dynamic"] = "default"
     dynamic: Dynamic = Field(default_factory=Dynamic)
     student_library: str = "library"  # whose default prompt the Dataset's rows carry

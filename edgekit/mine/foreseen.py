@@ -10,8 +10,7 @@ from edgekit.core.recipe import REFUSED, refusal
 from edgekit.dataset import open_dataset
 from edgekit.dataset.sample import SPLITS
 from edgekit.drives import Drive
-from edgekit.library import load_library
-from edgekit.mine.asking import selector_of
+from edgekit.library import load_library, selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.frames import frame_numbers
 from edgekit.mine.gold import rows_of_gold

@@ -5,30 +5,25 @@ A killed run goes on where it was, and a run spread over a cluster passes its re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from edgekit.core.box import Box
+from edgekit.core.box import merged
 from edgekit.core.errors import UserError
 from edgekit.core.files import append_jsonl, read_jsonl
 from edgekit.core.progress import bar
 from edgekit.dataset.answers import AnswerLog
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answerer
-from edgekit.library import Library, Selector, compose
+from edgekit.library import Dynamic, Library, Selector, first_prompt
 from edgekit.mine.asking import Asked, ask_drive, key_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.doubt import Doubt
 from edgekit.mine.experts.config import Corridor, Expert
-from edgekit.mine.experts.heads import ious
 from edgekit.mine.experts.see import Said, said
 from edgekit.mine.frames import pictures
 from edgekit.mine.logs import Logs
-
-SAME = 0.5  # overlap (IoU) of two boxes of one thing
 
 
 class Heard(NamedTuple):
@@ -40,10 +35,10 @@ class Heard(NamedTuple):
 
 
 def heard_before(
-    drives: Sequence[Drive], wanted: Sequence[Sequence[int]], library: Library, logs: Logs
+    config: MineConfig, drives: Sequence[Drive], wanted: Sequence[Sequence[int]], library: Library, logs: Logs
 ) -> str | None:
     """What the logs hold already, in words; None where they hold nothing."""
-    prompt, answered, again, seen = compose(library), 0, 0, 0
+    prompt, answered, again, seen = first_prompt(library, dynamic_of(config)), 0, 0, 0
     for drive, numbers in zip(drives, wanted, strict=True):
         if (log := logs.answers_of(drive)).is_file():
             keys = {row["id"] for row in read_jsonl(log, torn=True)}
@@ -68,19 +63,14 @@ def hear(
         told = look(experts, drive, numbers, config.fusion.corridor, logs.boxes_of(drive))
     boxes = [merged(box for one in frame for found in one.boxes.values() for box in found) for frame in told]
     log = AnswerLog(logs.answers_of(drive), doubt)
-    dynamic = config.dynamic if config.prompts == "dynamic" else None
-    asked, selector = ask_drive(teacher, drive, numbers, library, dynamic, config.asked_at_once, log, boxes)
+    asked, selector = ask_drive(
+        teacher, drive, numbers, library, dynamic_of(config), config.asked_at_once, log, boxes
+    )
     return Heard(asked, told, selector)
 
 
-def merged(boxes: Iterable[Box]) -> list[Box]:
-    """Without those that are another detector's word for the same thing: a light seen twice is one light."""
-    found: list[Box] = []
-    for box in sorted(boxes, key=lambda box: -box.score):
-        corners = np.array([box[1:5]], float)  # a stranger's detector may count in whole pixels
-        if all(box.name != b.name or ious(corners, np.array([b[1:5]]))[0, 0] < SAME for b in found):
-            found.append(box)
-    return found
+def dynamic_of(config: MineConfig) -> Dynamic | None:
+    return config.dynamic if config.prompts == "dynamic" else None
 
 
 def look(

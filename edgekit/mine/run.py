@@ -12,8 +12,7 @@ from edgekit.core.run import Run
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answerer
 from edgekit.engine.refusal import was_refused
-from edgekit.library import compose, load_library
-from edgekit.mine.asking import selector_of
+from edgekit.library import first_prompt, load_library, selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.doubt import Doubt, short, unheard
 from edgekit.mine.experts.config import open_expert
@@ -49,7 +48,7 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
     library = load_library(config.library)
     rules = load_rules(config.motion.rules, config.motion.off) if config.motion else []
     if config.prompts == "dynamic":
-        selector_of(library, config.dynamic)  # a budget that is too small is refused before anything is asked
+        selector_of(library, config.dynamic)  # what it refuses is refused before anything is asked
     experts = [open_expert(expert) for expert in config.experts]
     every = whole(drives, config.every, config.frames_per_drive, refused)
     if not every or not config.leave_out_broken:
@@ -68,7 +67,7 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
     name = teacher.name if teacher else run.named("teacher") if config.teacher else config.endpoint.model
     teacher = teacher or open_answerer(config.kind, folder, config.endpoint, batch=config.batch)
     run.say(f"{len(drives)} drives, {sum(map(len, wanted))} frames, teacher {teacher.name}")
-    if before := heard_before(drives, wanted, library, logs):
+    if before := heard_before(config, drives, wanted, library, logs):
         run.say(before)
     doubt = Doubt(logs)
     doubt()
@@ -170,8 +169,8 @@ def tell_of_answers(drive: Drive, heard: Heard, run: Run) -> Parsed:
             why = f"; {len(refused)} of them the server refused ({short(refused[0].text)}), and is not asked again"
         run.note(f"drive {drive.id}: {lost} of {len(asked)} answers did not parse: all-unknown{why}")
     # By the prompt: answers alike are one object, and a second one often says what the first did.
-    plain = compose(heard.selector.library).sha256 if heard.selector else ""
-    stood = sum(a.first is not None and a.prompt.sha256 == plain for a in asked)
+    opening = first_prompt(heard.selector.library, run.config.dynamic).sha256 if heard.selector else ""
+    stood = sum(a.first is not None and a.prompt.sha256 == opening for a in asked)
     if stood:
         run.note(f"drive {drive.id}: {stood} second answers did not parse: the first ones stand")
     if heard.selector and heard.selector.drops:
