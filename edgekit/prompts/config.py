@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from edgekit.core.recipe import Config, Plan
 from edgekit.engine.endpoint import Endpoint
-from edgekit.library import load_library
+from edgekit.library import Dynamic, load_library
 
 Split = Literal["train", "dev", "test"]
 Operator = Literal["clarify", "rule", "example", "aid", "shorten", "write"]
@@ -46,8 +46,11 @@ class PromptsConfig(Config):
     writer: Endpoint | None = None  # who writes edits, text only; its port may be the model's
 
     library: str = "library"  # the library to make better
-    # default: one prompt for all frames; dynamic: composed for each, of its tags, its speed and a first answer
+    # As edgekit mine asks with the same two keys: default: one prompt for all frames; dynamic: composed for each, of
+    # its tags, its speed, what detectors found and a first answer. Crops are cut from the stored image, not from the
+    # drive's full resolution: a Dataset holds no larger picture.
     prompts: Literal["default", "dynamic"] = "default"
+    dynamic: Dynamic = Field(default_factory=Dynamic)
     dataset: str
     split: Split = "dev"  # searched on: some scenes to read failures from, the others to choose by
     held_out: Split = "test"  # promoted on: asked about once the search is over
@@ -83,6 +86,12 @@ class PromptsConfig(Config):
             raise ValueError("search.operators holds only 'write', and no writer is named")
         self.digests = {"library": load_library(self.library).digest()}
         return self
+
+    @property
+    def questions(self) -> int:
+        """Evaluations of a frame for each library, at most: the default prompt is asked anew where an edit changed
+        it, and then the composed one; no edit changes a probe, so that it is asked once for all."""
+        return 2 if self.prompts == "dynamic" and self.dynamic.first == "label" else 1
 
     def plan(self) -> Plan:
         from edgekit.prompts.plan import plan_prompts

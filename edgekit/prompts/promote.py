@@ -94,6 +94,7 @@ def promote(
     resamples: int,
     seed: int,
     margin: float,
+    fits: Callable[[Library], bool] = lambda library: True,
 ) -> Promotion:
     """The given library with those of ``edits`` that hold on ``rows``, each tried on what held before it.
 
@@ -102,7 +103,7 @@ def promote(
 
     n edits are n looks at these scenes, and one false promotion shall stay a 5 % matter in all: each has
     0.05 / n of its own, and what the edit before it has not used up by failing (the fallback procedure, Wiens 2003).
-    The tasks' intervals are at a fourth of that.
+    The tasks' intervals are at a fourth of that. fits: whether a library is within the token budget.
     """
     own = carried = (1 - LEVEL) / max(len(edits), 1)
     scenes = [row.scene for row in rows]
@@ -118,6 +119,9 @@ def promote(
         trial = apply(library, edit)
         if trial is None:
             steps.append(Step(edit, False, "it needs an edit that did not hold"))
+            continue
+        if not fits(trial):
+            steps.append(Step(edit, False, "over the token budget without an edit that did not hold"))
             continue
         level = 1 - carried
         said, cost = ask(trial, rows)

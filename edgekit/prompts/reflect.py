@@ -35,7 +35,7 @@ def reflective(first: Candidate, trials: Trials, writer: Writer, config: Prompts
     found = Found(
         Front(first, search.least_gain, search.errors, config.margin), trials.failures(first.library)[0]
     )
-    round_cost = 2 * search.minibatch + len(trials.choose)
+    round_cost = 2 * search.minibatch + config.questions * len(trials.choose)
     idle = Idle(search.patience)
 
     def spent(state: Any) -> bool:
@@ -91,7 +91,7 @@ class Adapter:
 
         library = self.library(candidate)
         rows = [self._row(i) for i in batch]
-        answers = self._trials.asker.ask(library, rows, "GEPA") if library else [Answer("", None)] * len(rows)
+        answers = self._answers(library, batch) if library else [Answer("", None)] * len(rows)
         scores = [right(row, answer) for row, answer in zip(rows, answers, strict=True)]
         traces = list(zip(rows, answers, strict=True)) if capture_traces else None
         return EvaluationBatch(outputs=answers, scores=scores, trajectories=traces)
@@ -142,12 +142,20 @@ class Adapter:
         library: Library | None = self._first
         for edit in self.edits(texts):
             library = library and apply(library, edit)
-        return library
+        return library if library and self._trials.asker.fits(library) else None
 
     def turned_down(self, result: Any) -> list[Edit]:
         """What was written and is no candidate of GEPA's: the last edit of each."""
         left = [texts for texts in self._written if texts not in result.candidates]
         return [edits[-1] for texts in left if (edits := self.edits(texts))]
+
+    def _answers(self, library: Library, batch: list[int]) -> list[Answer]:
+        """A minibatch is a quick look; the choosing rows are asked as drives."""
+        trials = self._trials
+        if all(i >= 0 for i in batch):
+            return trials.asker.ask_some(library, trials.learn, batch, self._first, "GEPA")
+        answers = trials.asker.ask(library, trials.choose, "GEPA")
+        return [answers[-1 - i] for i in batch]
 
     def _row(self, i: int) -> Sample:
         return self._trials.learn[i] if i >= 0 else self._trials.choose[-1 - i]

@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 def verdict(o: Outcome) -> str:
     """One line: what became of the library. ``no change`` is an answer like any other."""
-    tries = f"tried {len(o.found.tried)}, accepted {o.found.accepted}"
+    tries = f"tried {len(o.found.tried)}, accepted {o.found.accepted}{refusals(o.found.refused)}"
     if o.promotion is None:
         left = (
             "no failure was found to mend"
@@ -66,6 +66,14 @@ def verdict(o: Outcome) -> str:
         f"{after.goal:.3f}, Average {before.metrics['average']:.3f} → {after.metrics['average']:.3f}, tokens "
         f"{before.tokens:.0f} → {after.tokens:.0f} ({tries})"
     )
+
+
+def refusals(refused: dict[str, int]) -> str:
+    """How many of the writer's texts were not taken, and why most often; empty where all were."""
+    if not refused:
+        return ""
+    why = max(refused, key=lambda name: (refused[name], name))
+    return f"; {sum(refused.values())} texts of the writer refused, most often: {why} ({refused[why]})"
 
 
 def report(o: Outcome) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from edgekit.core.run import Run
 from edgekit.dataset import open_dataset
 from edgekit.dataset.score import median_kmh
 from edgekit.engine.answerer import Answerer
-from edgekit.library import load_library, save_library
+from edgekit.library import load_library, save_library, selector_of
 from edgekit.models.open import open_answerer
 from edgekit.prompts.cache import Asker
 from edgekit.prompts.config import PromptsConfig
@@ -31,6 +31,9 @@ def prompts(config: PromptsConfig, run: Run, model: Answerer | None = None, say:
     library = load_library(config.library)
     dataset = open_dataset(run.input("dataset"))
     learn, choose, held, costs = shares(config, dataset, lambda row: sha256_file(dataset.image_path(row)))
+    dynamic = config.dynamic if config.prompts == "dynamic" else None
+    if dynamic:
+        selector_of(library, dynamic)  # what it refuses is refused before anything is asked
 
     folder = run.input("model") if config.model else None
     model = model or open_answerer(config.kind, folder, config.endpoint, dataset.contract, batch=config.batch)
@@ -42,9 +45,8 @@ def prompts(config: PromptsConfig, run: Run, model: Answerer | None = None, say:
 
     # The search: it stops where what is left is needed for the promotion.
     asker = Asker(
-        model, dataset, library, config.prompts == "dynamic", run.state / "answers.jsonl", config.batch,
-        config.budget - costs.promotion,
-    )  # fmt: skip
+        model, dataset, dynamic, run.state / "answers.jsonl", config.batch, config.budget - costs.promotion
+    )
     median = median_kmh([row.label for row in dataset.rows("train") or [*learn, *choose]])
     trials = Trials(asker, learn, choose, median, config.seed)
     first = trials.candidate(library)
@@ -62,7 +64,7 @@ def prompts(config: PromptsConfig, run: Run, model: Answerer | None = None, say:
     if chosen.edits:
         promotion = promote(
             library, chosen.edits, held, lambda lib, rows: (asker.ask(lib, rows, "promoting"), asker.tokens(lib, rows)),
-            median, resamples=config.resamples, seed=config.seed, margin=config.margin,
+            median, resamples=config.resamples, seed=config.seed, margin=config.margin, fits=asker.fits,
         )  # fmt: skip
     after = promotion.library if promotion else library
 

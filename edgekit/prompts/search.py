@@ -11,11 +11,12 @@ from edgekit.dataset import Sample
 from edgekit.dataset.bootstrap import RESAMPLES, resample
 from edgekit.engine.answerer import Answer
 from edgekit.library import Library, possible_aids
-from edgekit.prompts.cache import Asker, OverBudget, boxes_of
+from edgekit.prompts.cache import Asker, OverBudget
 from edgekit.prompts.config import PromptsConfig
 from edgekit.prompts.edits import OPERATORS, Case, Edit, apply, shorten
 from edgekit.prompts.failures import Group, grouped, said_of
 from edgekit.prompts.front import Candidate, Front, goal_of, per_frame, score_of
+from edgekit.prompts.known import boxes_of
 from edgekit.prompts.writer import Writer
 
 
@@ -34,7 +35,7 @@ class Trials:
         )
 
     def candidate(self, library: Library, edits: tuple[Edit, ...] = ()) -> Candidate:
-        """Scored. Raises OverBudget before anything is asked."""
+        """Scored. Raises OverBudget before more is asked than is left."""
         answers = self.asker.ask(library, self.choose, "choosing")
         score = score_of(self.choose, answers, self.asker.tokens(library, self.choose), self.median_kmh)
         counts = per_frame(self.choose, answers, self.median_kmh)
@@ -46,11 +47,12 @@ class Trials:
         answers = self.asker.ask(library, self.learn, "reading failures")
         return grouped(self.learn, answers), answers
 
-    def mended(self, library: Library, group: Group, most: int) -> tuple[int, int]:
-        """How many of the group's failures (at most ``most``) the library answers right, of how many."""
-        rows = [self.learn[i] for i in group.rows[:most]]
-        answers = self.asker.ask(library, rows, "screening")
-        right = [not said_of(r.label, a, group.task) for r, a in zip(rows, answers, strict=True)]
+    def mended(self, library: Library, before: Library, group: Group, most: int) -> tuple[int, int]:
+        """How many of the group's failures (at most ``most``) the library answers right, of how many. before: the
+        library whose failures they are."""
+        which = group.rows[:most]
+        answers = self.asker.ask_some(library, self.learn, which, before, "screening")
+        right = [not said_of(self.learn[i].label, a, group.task) for i, a in zip(which, answers, strict=True)]
         return sum(right), len(right)
 
 
@@ -137,13 +139,13 @@ class Agenda:
         return None
 
     def _new(self, library: Library, parent: Library) -> bool:
-        """Whether it was not tried yet, and changes what any of the choosing rows is asked with."""
-        digest = library.digest()
+        """Whether it was not tried yet, is within the token budget, and changes what any of the choosing rows is
+        asked with."""
+        digest, asker = library.digest(), self._trials.asker
         if digest in self._seen:
             return False
         self._seen.add(digest)
-        before, after = (self._trials.asker.prompts(lib, self._trials.choose) for lib in (parent, library))
-        return before != after
+        return asker.fits(library) and asker.differ(parent, library, self._trials.choose)
 
 
 def attempt(step: Next, trials: Trials, front: Front, screen: int) -> dict[str, Any]:
@@ -153,7 +155,7 @@ def attempt(step: Next, trials: Trials, front: Front, screen: int) -> dict[str, 
     """
     row: dict[str, Any] = {"edit": step.edit.record(), "after": len(step.parent.edits), "accepted": False}
     if step.group and screen:
-        right, of = trials.mended(step.library, step.group, screen)
+        right, of = trials.mended(step.library, step.parent.library, step.group, screen)
         row["mended"] = [right, of]
         if not right:
             return row
@@ -170,7 +172,8 @@ def proposals(
 ) -> Iterator[tuple[Edit, Group | None]]:
     """Edits of a library with the failures that they are for: a turn for each group, then one for shortening."""
     groups, answers = trials.failures(library)
-    aids = frozenset().union(*(possible_aids(boxes_of(row)) for row in trials.learn))
+    shown = config.prompts == "dynamic" and config.dynamic.aids
+    aids = frozenset().union(*(possible_aids(boxes_of(row)) for row in trials.learn if shown))
     wanted = config.search.operators
 
     def edits(group: Group) -> Iterator[tuple[Edit, Group | None]]:

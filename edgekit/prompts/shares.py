@@ -12,6 +12,7 @@ from edgekit.core.errors import UserError
 from edgekit.core.recipe import refusal
 from edgekit.core.run import find_input
 from edgekit.dataset import Dataset, Sample, open_dataset
+from edgekit.library import load_library, selector_of
 from edgekit.prompts.config import PromptsConfig
 from edgekit.prompts.promote import require_apart
 
@@ -45,13 +46,12 @@ class Costs(NamedTuple):
 
     @classmethod
     def of(cls, config: PromptsConfig, learn: int, choose: int, held: int) -> Costs:
-        looks = (
-            2 if config.prompts == "dynamic" else 1
-        )  # a first answer to every image, and the one that counts
+        each, once = config.questions, int(config.prompts == "dynamic" and config.dynamic.first == "probe")
         screen = min(
             config.search.screen if config.search.kind == "greedy" else 2 * config.search.minibatch, learn
         )
-        return cls(looks * (learn + choose), screen + choose, (looks + config.edits) * held)
+        promotion = (each * (1 + config.edits) + once) * held
+        return cls((each + once) * (learn + choose), screen + each * choose, promotion)
 
     def require(self, budget: int) -> None:
         """Raises UserError for a budget that would end before the first try."""
@@ -112,6 +112,8 @@ def refusals(config: PromptsConfig) -> list[str]:
         shares(config, open_dataset(out), lambda row: row.images[0])
 
     checks = [splits] if folder else []
+    if config.prompts == "dynamic":
+        checks.append(lambda: selector_of(load_library(config.library), config.dynamic))
     checks += [port.key for port in (config.endpoint, config.writer) if port]
     notes = []
     for check in checks:
