@@ -1,6 +1,7 @@
 """Does the search for prompts find what is there to be found, keep out what only fits its split, and stop?
 
-    python benchmarks/prompts.py [--cases fix trap both long null] [--seeds 20] [--search greedy] [--out prompts.json]
+    python benchmarks/prompts.py [--cases fix trap both long null] [--seeds 20] [--search greedy writer gepa]
+                                 [--out prompts.json]
 
 The model is a script with known weaknesses, behind the protocol that every model answers by. Its pictures
 hold their truth as coloured blocks, which it reads; then it errs as its weaknesses say, unless the prompt holds a
@@ -15,16 +16,25 @@ long:  errs the more, the longer its prompt is. A shorter one is to be promoted.
 null:  errs at random only. No gain is to be promoted, but by luck: one in 20 is what 95 % allow. Fewer tokens may be,
        here and in the other cases: leaving out what this model does not read costs it nothing.
 
-One line a case: in how many seeds the result is the wanted one; what was promoted; score on held-out scenes before and
+search greedy: the operators, whose words stand in edits.yaml. writer: the same search without them, gepa: GEPA's; both
+with a scripted language model behind a real port on this machine, which writes the words that cure a weakness only
+where the mistakes that it is shown name it, and else a sentence that does nothing.
+
+One line a case: in how many seeds the result is the wanted one; for each weakness in how many seeds its cure
+was found (in the candidate that goes to promotion) and promoted; score on held-out scenes before and
 after (their truth, from a third set of scenes that no search and no promotion has seen); tries; evaluations.
 """
 
 import argparse
 import hashlib
+import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +46,7 @@ from edgekit.core.label import SLOTS, SceneLabel, coherent, to_answer
 from edgekit.core.run import start
 from edgekit.dataset import DatasetWriter, Sample, open_dataset
 from edgekit.engine.answerer import Answer
-from edgekit.library import Library, default_prompt, load_library, save_library
+from edgekit.library import Dynamic, Library, default_prompt, load_library, save_library
 from edgekit.prompts import PromptsConfig, prompts
 from edgekit.prompts.cache import Asker
 from edgekit.prompts.front import score_of
@@ -109,6 +119,9 @@ CASES: dict[str, tuple[Weakness, ...]] = {
 }  # fmt: skip
 
 
+NAMES = {DARK: "dark", TOLL: "toll", TRAP: "trap"}
+
+
 class Scripted:
     """An Answerer (edgekit.engine.answerer) that is no model; asked: how many questions it was put."""
 
@@ -145,6 +158,66 @@ class Scripted:
 def chance(*of: object) -> float:
     """A number in [0, 1) that depends on what it is of, and on nothing else."""
     return int.from_bytes(hashlib.sha256(repr(of).encode()).digest()[:8], "big") / 2**64
+
+
+# What the writer knows: a weakness by the mistakes that name it, and a sentence for it.
+NAMED_BY: list[tuple[Callable[[dict[str, Any]], bool], str]] = [
+    (
+        lambda m: "night" in m["tags"] and m["right"].get("light") in SWAPPED and m["answered"]["light"] == "none",
+        "In the dark only the lit lamp of a signal can be seen.",
+    ),
+    (
+        lambda m: m["right"].get("light_kind") == "toll" and m["answered"]["light"] in SWAPPED.values(),
+        "At a toll station every lane has its own light.",
+    ),
+    (
+        lambda m: m["right"].get("obstacle", "none") != "none" and m["answered"]["obstacle"] == "none"
+        or m["right"].get("cones") == "yes" and m["answered"]["cones"] == "no",
+        "Look along our whole lane.",
+    ),
+]  # fmt: skip
+USELESS = "Take another careful look at the whole image."
+
+
+def written(told: dict[str, Any]) -> str:
+    """The writer's reply: the first part that it is shown, with one sentence more."""
+    part = told["parts"][0]
+    mistakes = [mistake for mistake in told["mistakes"] if isinstance(mistake["answered"], dict)]
+    count = {
+        text: sum(names(mistake) for mistake in mistakes)
+        for names, text in NAMED_BY if text not in part["text"]
+    }  # fmt: skip
+    most = max(count, key=count.__getitem__, default=None)
+    text = most if most and count[most] else USELESS
+    return json.dumps({"edits": [{"entry": part["entry"], "text": f"{part['text']} {text}"}]})
+
+
+@contextmanager
+def writers_port() -> Iterator[str]:
+    """An OpenAI-compatible port of this machine, behind which ``written`` answers; gives its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            said = written(json.loads(asked["messages"][-1]["content"]))
+            body = json.dumps({"choices": [{"message": {"content": said}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def make_dataset(
@@ -197,9 +270,12 @@ def long_library() -> Library:
     )
 
 
-def once(
-    case: str, seed: int, folder: Path, search: str = "greedy", say: Callable | None = None
-) -> dict[str, Any]:
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": {}, "writer": {"operators": ["write"]}, "gepa": {"kind": "gepa"},
+}  # fmt: skip
+
+
+def once(case: str, seed: int, folder: Path, search: str = "greedy") -> dict[str, Any]:
     """One search on a dataset of its own; the report's main facts, and whether they are the wanted ones."""
     data = make_dataset(folder / "data", seed, sticker=case in ("trap", "both"))
     model = Scripted(CASES[case], words=60 if case == "long" else None)
@@ -207,18 +283,21 @@ def once(
     if case == "long":
         library = long_library()
     save_library(library, folder / "library.yaml")
-    config = PromptsConfig(
-        model=str(data), dataset=str(data), library=str(folder / "library.yaml"), prompts="dynamic",
-        budget=12_000, seed=seed, batch=256, search={"kind": search},
-        writer={"url": "http://127.0.0.1:1/v1", "model": "scripted"} if say else None,
-    )  # fmt: skip
-    run = start("prompts", config, case, folder / "run")
-    prompts(config, run, model, say)
+    with writers_port() as url:
+        config = PromptsConfig(
+            model=str(data), dataset=str(data), library=str(folder / "library.yaml"), prompts="dynamic",
+            budget=24_000, seed=seed, batch=256, search=SEARCHES[search],
+            writer=None if search == "greedy" else {"url": url, "model": "scripted"},
+        )  # fmt: skip
+        run = start("prompts", config, case, folder / "run")
+        prompts(config, run, model)
     told = read_json(run.out / "report.json")
     after = load_library(run.out / "library.yaml")
     fresh = [truly(lib, model, data, folder / f"fresh{i}.jsonl") for i, lib in enumerate((library, after))]
     text = " ".join(entry.text for entry in after.entries)
     cured = [re.search(weak.cure, text) is not None for weak in CASES[case]]
+    chosen = " ".join(edit for row in told["front"] if row["chosen"] for edit in row["edits"])
+    found = [re.search(weak.cure, chosen) is not None for weak in CASES[case]]
     steps = told["promotion"]["steps"] if told["promotion"] else []
     longer = sum(step["kept"] and step["tokens"] >= 0 for step in steps)  # a gain was claimed, no mere saving
     shorter = fresh[1]["tokens"] < fresh[0]["tokens"]
@@ -227,7 +306,7 @@ def once(
         "long": told["changed"] and shorter, "null": not longer,
     }[case]  # fmt: skip
     return {
-        "case": case, "seed": seed, "wanted": wanted, "cured": cured, "longer": longer,
+        "case": case, "seed": seed, "wanted": wanted, "found": found, "cured": cured, "longer": longer,
         "before": fresh[0], "after": fresh[1],
         "asked": model.asked, "spent": told["evaluations"]["search"] + told["evaluations"]["promotion"],
         **{k: told[k] for k in ("verdict", "tried", "accepted", "promoted", "stopped", "changed")},
@@ -238,12 +317,12 @@ def truly(library: Library, model: Scripted, data: Path, log: Path) -> dict[str,
     """The score on the third set of scenes."""
     dataset = open_dataset(data)
     rows = dataset.rows("train")
-    asker = Asker(model, dataset, library, True, log, 256, 10**9)
+    asker = Asker(model, dataset, Dynamic(), log, 256, 10**9)
     score = score_of(rows, asker.ask(library, rows), asker.tokens(library, rows), 30.0)
     return {"score": round(score.goal, 4), "tokens": round(score.tokens, 1)}
 
 
-def summary(case: str, rows: Sequence[dict[str, Any]]) -> str:
+def summary(case: str, rows: Sequence[dict[str, Any]], search: str = "greedy") -> str:
     """A case's line of the table."""
 
     def mean(*names: str) -> float:
@@ -254,8 +333,13 @@ def summary(case: str, rows: Sequence[dict[str, Any]]) -> str:
 
     ends = sorted({re.sub(r"[\d.]+ ?|:.*", "", row["stopped"]) for row in rows})
     score, tokens = ([mean(when, what) for when in ("before", "after")] for what in ("score", "tokens"))
+    cures = ", ".join(
+        f"{NAMES[weak]} found {sum(row['found'][i] for row in rows)} promoted {sum(row['cured'][i] for row in rows)}"
+        for i, weak in enumerate(CASES[case])
+    )
     return (
-        f"{case:5} wanted {sum(row['wanted'] for row in rows)}/{len(rows)}, changed {mean('changed'):.0%}; "
+        f"{search} {case:5} wanted {sum(row['wanted'] for row in rows)}/{len(rows)}, changed {mean('changed'):.0%}; "
+        f"{cures + '; ' if cures else ''}"
         f"fresh score {score[0]:.3f} → {score[1]:.3f}, tokens {tokens[0]:.0f} → {tokens[1]:.0f}; tried "
         f"{mean('tried'):.1f}, accepted {mean('accepted'):.1f}, promoted {mean('promoted'):.2f}, "
         f"of these for a gain {mean('longer'):.2f}; evaluations "
@@ -267,17 +351,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=[*CASES], default=[*CASES], help="default: all")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--search", choices=["greedy"], default="greedy")
+    parser.add_argument("--search", nargs="+", choices=[*SEARCHES], default=["greedy"])
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     given = parser.parse_args()
     found: dict[str, list[dict[str, Any]]] = {}
-    for case in given.cases:
-        rows = found.setdefault(case, [])
+    for search, case in ((search, case) for search in given.search for case in given.cases):
+        rows = found.setdefault(f"{search} {case}", [])
         for seed in range(given.seeds):
             with tempfile.TemporaryDirectory() as folder:
-                rows.append(once(case, seed, Path(folder)))
-            print(f"[prompts] {case} {seed}: {rows[-1]['verdict']}", file=sys.stderr, flush=True)
-        print(summary(case, rows), flush=True)
+                rows.append(once(case, seed, Path(folder), search))
+            print(f"[prompts] {search} {case} {seed}: {rows[-1]['verdict']}", file=sys.stderr, flush=True)
+        print(summary(case, rows, search), flush=True)
     if given.out:
         write_json(given.out, found)
 
