@@ -331,7 +331,7 @@ def summary(case: str, rows: Sequence[dict[str, Any]], search: str = "greedy") -
             found = [row[name] for row in found]
         return float(np.mean(found))
 
-    ends = sorted({re.sub(r"[\d.]+ ?|:.*", "", row["stopped"]) for row in rows})
+    ends = sorted({re.sub(r"\d+ |:.*", "", row["stopped"]) for row in rows})
     score, tokens = ([mean(when, what) for when in ("before", "after")] for what in ("score", "tokens"))
     cures = ", ".join(
         f"{NAMES[weak]} found {sum(row['found'][i] for row in rows)} promoted {sum(row['cured'][i] for row in rows)}"
