@@ -41,8 +41,8 @@ class Footage:
         numbers = sorted(self.damaged)
         named = ", ".join(map(str, numbers[:8])) + (" …" if len(numbers) > 8 else "")
         return [
-            f"{len(numbers)} frames are damaged, first at {self.times_s[numbers[0]]:.1f} s (frames {named}); they "
-            "are mined as they decode, and what follows them up to a key frame may be smeared, too"
+            f"{len(numbers)} of the frames are damaged, first at {self.times_s[numbers[0]]:.1f} s (frames {named}); "
+            "they are mined as they decode, and what follows them up to a key frame may be smeared, too"
         ]
 
 

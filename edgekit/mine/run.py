@@ -115,7 +115,8 @@ def all_drives(run: Run, refused: list[Refused]) -> list[Drive]:
         here = drive.video or drive.root
         there = places.setdefault(drive.id, here)
         if there is not here:
-            raise UserError("mine: two drives have one id", f"{drive.id}: {there} and {here}", _apart(drive))
+            why = f"twice: {drive.id}, {there} and {here}"
+            raise UserError("mine: two drives have one id", why, _apart(drive))
     return drives
 
 

@@ -224,11 +224,11 @@ def test_drives_of_one_id_are_named_with_a_cure_that_works(tmp_path):
     with pytest.raises(UserError) as error:
         read_by_mine(tmp_path)
     told = str(error.value)
-    assert f"clip: {tmp_path / 'a' / 'clip.mp4'} and {tmp_path / 'b' / 'clip.mp4'}" in told
+    assert f"twice: clip, {tmp_path / 'a' / 'clip.mp4'} and {tmp_path / 'b' / 'clip.mp4'}" in told
     assert "rename one film" in told and len(told.splitlines()) == 3
     (tmp_path / "b" / "clip.mp4").rename(tmp_path / "b" / "evening.mp4")
     assert [drive.id for drive in read_by_mine(tmp_path)] == ["clip", "evening"]
-    with pytest.raises(UserError, match="(?s)clip: .*name it once"):
+    with pytest.raises(UserError, match="(?s)clip, .*name it once"):
         read_by_mine(tmp_path, tmp_path / "a")
 
 

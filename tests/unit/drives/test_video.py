@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from edgekit.core.errors import UserError
+from edgekit.dataset import open_dataset
 from edgekit.drives import DriveInfo, Reading, encode_video, open_drive, pack_drive, write_drive
 from edgekit.drives import video as reader
+from edgekit.mine import mine
+from tests.unit.mine.test_mine import ColourTeacher, config_of, run_of
 
 UNEVEN = np.cumsum([0, 0.1, 0.1, 0.5, 0.04, 0.04, 0.1, 0.1, 0.25, 0.1, 0.1, 0.1])
 
@@ -168,8 +171,8 @@ def test_what_leans_on_a_lost_frame_is_left_out_until_the_next_key_frame(tmp_pat
     assert f"about {40 - len(seen)} are lost" in drive.notes[0]
 
 
-def test_frames_that_decode_in_part_are_noted_as_they_are_decoded(tmp_path):
-    path = tmp_path / "clip.mp4"
+def in_part(path, at: tuple[int, ...]):
+    """An MPEG-4 film of 30 frames; the latter half of each packet of ``at`` is noise."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -179,20 +182,32 @@ def test_frames_that_decode_in_part_are_noted_as_they_are_decoded(tmp_path):
     with av.open(str(path)) as container:
         packets = [p for p in container.demux(container.streams.video[0]) if p.size]
     data = bytearray(path.read_bytes())
-    for number in (14, 20):  # the latter halves of two packets
-        packet = packets[number]
+    for packet in (packets[number] for number in at):
         half = packet.size // 2
         noise = np.random.default_rng(0).integers(0, 256, half, np.uint8).tobytes()
         data[packet.pos + packet.size - half : packet.pos + packet.size] = noise
-    drive = open_drive(path)
-    list(drive.frames())
-    assert drive.footage.damage() == []
     path.write_bytes(bytes(data))
-    drive = open_drive(path)
-    assert (drive.notes, drive.footage.damage()) == ([], [])
-    assert sum(1 for _ in drive.frames()) == 30
-    (note,) = drive.footage.damage()
-    assert note.startswith("2 frames are damaged, first at 1.4 s (frames 14, 20); ")
+    return path
+
+
+def test_frames_that_decode_in_part_are_noted_once_they_are_decoded(tmp_path):
+    for at in ((), (14, 20)):
+        drive = open_drive(in_part(tmp_path / "clip.mp4", at))
+        assert (drive.notes, drive.footage.damage()) == ([], [])
+        assert sum(1 for _ in drive.frames()) == 30
+        told = [note.partition(";")[0] for note in drive.footage.damage()]
+        assert told == ["2 of the frames are damaged, first at 1.4 s (frames 14, 20)"] * bool(at)
+
+
+def test_mining_notes_them_and_its_rows_carry_the_readings_tags(tmp_path):
+    (tmp_path / "film").mkdir()
+    in_part(tmp_path / "film" / "clip.mp4", (14,))
+    config = config_of(tmp_path / "film", reading={"tags": ["fog"]})
+    run = run_of(tmp_path, config)
+    mine(config, run, ColourTeacher())
+    assert [note for note in run.notes if "drive clip: 1 of the frames are damaged, first at 1.4 s" in note]
+    rows = open_dataset(run.out).rows("train")
+    assert len(rows) == 30 and {row.tags[0] for row in rows} == {"fog"}
 
 
 def raw(path, n: int = 20):
