@@ -92,8 +92,8 @@ def ask_drive(
 
     seconds = ask(which, [prompts[i] for i in again], shown, f"mining {drive.id} again")
     for i, answer in zip(again, seconds, strict=True):
-        kept = counted(firsts[i], answer)
-        asked[i] = Asked(kept, prompts[i] if kept is answer else opening, first=firsts[i])
+        given = opening if answer.label is None else prompts[i]
+        asked[i] = Asked(counted(firsts[i], answer), given, first=firsts[i])
     return asked, selector
 
 

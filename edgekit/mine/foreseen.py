@@ -14,7 +14,7 @@ from edgekit.library import load_library, selector_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.frames import frame_numbers
 from edgekit.mine.gold import rows_of_gold
-from edgekit.mine.whole import Refused, measured, opened
+from edgekit.mine.whole import Refused, measured, opened, require_apart
 
 UNTOLD = 1000  # frames of an input that is not there yet
 
@@ -24,7 +24,7 @@ def frames_of(config: MineConfig) -> tuple[int, list[str]]:
 
     Headers, telemetry and truth are read; a frame is decoded only where a film's reader must, to count.
     """
-    frames, notes, ids = 0, [], []
+    frames, notes, drives = 0, [], []
     refused: list[Refused] = []
     for given in config.drives:
         ships = given.startswith("package:")
@@ -37,10 +37,12 @@ def frames_of(config: MineConfig) -> tuple[int, list[str]]:
         except (UserError, OSError) as error:
             refused.append(Refused.of(given, Path(given), error))
             continue
-        ids += [drive.id for drive in found]
+        drives += found
         frames += sum(_frames(drive, ships, config, refused) for drive in found)
-    if twice := sorted({i for i in ids if ids.count(i) > 1}):
-        notes.append(f"{REFUSED}two drives have one id ({', '.join(twice)}); give each one of its own")
+    try:
+        require_apart(drives)
+    except UserError as error:
+        notes.append(refusal(error))
     told = [refusal(one.error) for one in refused]
     if config.leave_out_broken and frames:
         told = [note.replace(REFUSED, "WOULD BE LEFT OUT: ", 1) for note in told]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgekit.core.errors import UserError
@@ -23,7 +22,7 @@ from edgekit.mine.logs import Logs, logs_of
 from edgekit.mine.motion import load_rules
 from edgekit.mine.spread import heard_by_all
 from edgekit.mine.story import Story
-from edgekit.mine.whole import Refused, opened, require_whole, whole
+from edgekit.mine.whole import Refused, opened, require_apart, require_whole, whole
 from edgekit.mine.writing import write_rows
 from edgekit.models.open import open_answerer
 
@@ -110,24 +109,8 @@ def all_drives(run: Run, refused: list[Refused]) -> list[Drive]:
     drives: list[Drive] = []
     for given in run.inputs["drives"]:
         drives += opened(given.out, run.config.reading, refused)
-    places: dict[str, Path] = {}
-    for drive in drives:
-        here = drive.video or drive.root
-        there = places.setdefault(drive.id, here)
-        if there is not here:
-            why = f"twice: {drive.id}, {there} and {here}"
-            raise UserError("mine: two drives have one id", why, _apart(drive))
+    require_apart(drives)
     return drives
-
-
-def _apart(drive: Drive) -> str:
-    """How a drive gets another id than one that has the same: where its own comes from."""
-    if not drive.foreign:
-        return "give each drive.json an id of its own, or name the drive once"
-    kind = "film" if drive.root.is_file() or drive.video else "folder"
-    return (
-        f"rename one {kind}: a drive without drive.json is called after it; or name it once, if they are one"
-    )
 
 
 def tell_of(drive: Drive, numbers: list[int], config: MineConfig, run: Run) -> None:

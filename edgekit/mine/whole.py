@@ -93,3 +93,24 @@ def require_whole(refused: Sequence[Refused], of: int) -> None:
             "; ".join([*named, *more]),
             "; or ".join([*remedies, "leave_out_broken=true leaves them out"]),
         )
+
+
+def require_apart(drives: Sequence[Drive]) -> None:
+    """Raises UserError where two drives have one id."""
+    places: dict[str, Path] = {}
+    for drive in drives:
+        here = drive.video or drive.root
+        there = places.setdefault(drive.id, here)
+        if there is not here:
+            why = f"twice: {drive.id}, {there} and {here}"
+            raise UserError("mine: two drives have one id", why, _apart(drive))
+
+
+def _apart(drive: Drive) -> str:
+    """How a drive gets another id than one that has the same: where its own comes from."""
+    if not drive.foreign:
+        return "give each drive.json an id of its own, or name the drive once"
+    kind = "film" if drive.root.is_file() or drive.video else "folder"
+    return (
+        f"rename one {kind}: a drive without drive.json is called after it; or name it once, if they are one"
+    )

@@ -31,7 +31,7 @@ def test_each_drive_that_would_be_refused_is_told_with_why(tmp_path):
     config = config_of(root)
     told = refusals(config)
     assert len(told) == 5, told
-    assert told[0] == f"{REFUSED}two drives have one id (packed); give each one of its own"
+    assert told[0].startswith(f"{REFUSED}mine: two drives have one id (twice: packed, ")
     assert "drive fast" in told[1] and "108.0 m/s" in told[1] and "divide it by 3.6" in told[1]
     assert "film/video.mp4: not a readable video" in told[2]
     assert "leaps/telemetry.csv:4: times do not rise" in told[3] and "untrue/truth.jsonl:1" in told[4]

@@ -5,7 +5,7 @@ import pytest
 
 from edgekit.core.contract import Contract
 from edgekit.dataset import DatasetWriter, Sample, TaskMark, open_dataset
-from edgekit.library import compose, load_library
+from edgekit.library import Dynamic, compose, load_library
 from edgekit.library.aids import MAGENTA
 from edgekit.prompts.cache import Asker
 from edgekit.prompts.edits import Edit, apply
@@ -54,8 +54,8 @@ def dataset(tmp_path):
     return open_dataset(tmp_path / "data")
 
 
-def asker(dataset, model, first="library", dynamic=False, log="log.jsonl"):
-    return Asker(model, dataset, load_library(first), dynamic, dataset.root / log, batch=4, budget=100)
+def asker(dataset, model, dynamic=None):
+    return Asker(model, dataset, dynamic, dataset.root / "log.jsonl", batch=4, budget=100)
 
 
 def test_an_answer_belongs_to_its_picture_and_not_to_the_rows_name(dataset):
@@ -86,34 +86,29 @@ def test_another_model_is_asked_itself_and_the_same_one_not_again(dataset):
     assert asked == [2, 2, 0]
 
 
-@pytest.mark.parametrize("first", ["library", "long-en"])
-def test_the_first_look_is_the_given_librarys_for_every_candidate(dataset, first):
-    """Its probe where it has one, else its default prompt; an edit that is tried is not in it."""
-    given, model = load_library(first), Model()
+@pytest.mark.parametrize("first", ["label", "probe"])
+def test_the_first_look_is_each_librarys_own(dataset, first):
+    """With a probe it is that, which no edit changes; else its default prompt, edited or not."""
+    given, model = load_library("long-en"), Model()
     edit = Edit(operator="clarify", how="append", entry="light", value="Find the lamp first.")
     edited, rows = apply(given, edit), dataset.rows("dev")
-    asks = asker(dataset, model, first, dynamic=True)
+    asks = asker(dataset, model, Dynamic(first=first))
+    looks = []
     for library in (given, edited):
+        model.asked.clear()
         asks.ask(library, rows)
-    look = given.probe or compose(given).text
-    looks, counts = model.asked[:2], model.asked[2:]
-    assert {prompt for prompt, _ in looks} == {look}
-    assert len(counts) == 4 == asks.spent - 2 and look not in {prompt for prompt, _ in counts}
-    assert ["Find the lamp first." in prompt for prompt, _ in counts] == [False, False, True, True]
-
-
-def test_a_probe_that_an_edit_changes_is_not_asked(dataset):
-    given, model, rows = load_library("long-en"), Model(), dataset.rows("dev")
-    asks = asker(dataset, model, "long-en", dynamic=True)
-    asks.ask(given.model_copy(update={"probe": "Is there a light?"}), rows)
-    assert [prompt for prompt, _ in model.asked[:2]] == [given.probe] * 2
+        looks.append({prompt for prompt, _ in model.asked[:2]})
+    if first == "probe":
+        assert looks[0] == {given.probe} and "Find the lamp first." in next(iter(looks[1]))
+    else:
+        assert looks == [{compose(given).text}, {compose(edited).text}]
 
 
 @pytest.mark.parametrize("pictures", [1, 2])
 def test_what_an_expert_found_is_shown_once_more(dataset, pictures):
     """The boxes are in the row's history; the library cuts a light out where an answer saw one."""
     model, rows = Model(pictures=pictures), dataset.rows("dev")[:1]
-    asks = asker(dataset, model, "long-en", dynamic=True)
+    asks = asker(dataset, model, Dynamic())
     asks.ask(load_library("long-en"), rows)
     (_, (plain,)), (prompt, shown) = model.asked
     assert "signal head is shown once more" in prompt and "1 × traffic light" in prompt
@@ -130,6 +125,6 @@ def test_what_an_expert_found_is_shown_once_more(dataset, pictures):
 def test_without_boxes_nothing_is_cut_out(dataset):
     model, rows = Model(), dataset.rows("dev")[:1]
     rows[0].tasks["light"].history = []
-    asker(dataset, model, "long-en", dynamic=True).ask(load_library("long-en"), rows)
+    asker(dataset, model, Dynamic()).ask(load_library("long-en"), rows)
     prompt, (shown,) = model.asked[-1]
     assert "shown once more" not in prompt and not (shown == MAGENTA).all(axis=2).any()

@@ -14,7 +14,7 @@ from edgekit.prompts.cache import Asker
 from edgekit.prompts.edits import Edit, apply
 from edgekit.prompts.known import accel_of, boxes_of, in_drives, known_of
 from edgekit.prompts.promote import promote
-from edgekit.prompts.run import Costs
+from edgekit.prompts.shares import Costs
 from tests.unit.mine.test_mine import ColourTeacher, config_of, run_of, write
 from tests.unit.prompts.test_leaves import Scripts, held, row, words
 
