@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from edgekit.core.errors import UserError
 from edgekit.core.files import write_json, write_jsonl
 from edgekit.core.run import Run
 from edgekit.drives import Drive
