@@ -90,8 +90,7 @@ def logs_of(config: MineConfig, run: Run, teacher: str | None = None) -> Iterato
     folders = {"answers": asked, "detected": looked, "gold": gold}
     places = {name: place / f"{name}-{sha256_json(what)[:16]}" for name, what in folders.items()}
     try:
-        for folder in places.values():
-            folder.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"mine: heard: {place} is no folder to keep answers in",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,9 @@ class Refused(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """For mining.json: the same words wherever the drives lie."""
-        why = f"{self.error.what}: {self.error.why}".replace(f"{self.root.parent}/", "")
+        why = f"{self.error.what}: {self.error.why}"
+        for place in (self.root.parent.resolve(), self.root.parent):  # a link's check names where it leads
+            why = re.sub(rf"(?<![\w./-]){re.escape(str(place))}/", "", why)
         return {"drive": self.drive, "why": why}
 
 

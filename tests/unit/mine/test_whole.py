@@ -63,6 +63,21 @@ def test_what_cannot_be_read_is_left_out_noted_and_listed(tmp_path, mixed):
         assert f"drive {one['drive']} is left out: {one['why']}" in run.notes
 
 
+def test_why_a_film_is_left_out_names_no_place_of_this_machine(tmp_path, monkeypatch):
+    """What stands in mining.json is part of the run's digest."""
+    for name in "av":
+        write(tmp_path, name, ["none"] * 4)
+    (tmp_path / "drives").rename(tmp_path / "d")
+    shutil.rmtree(tmp_path / "d" / "v" / "frames")
+    (tmp_path / "d" / "v" / "video.mp4").write_bytes(b"junk")
+    monkeypatch.chdir(tmp_path)
+    for number, root in enumerate(("d", str(tmp_path / "d"))):
+        run = run_of(tmp_path, config_of(root, leave_out_broken=True), f"run-{number}")
+        mine(run.config, run, ColourTeacher())
+        (one,) = json.loads((run.out / "mining.json").read_text())["left_out"]
+        assert one["why"].startswith("v/video.mp4: not a readable video: Invalid data found")
+
+
 def test_where_nothing_is_broken_nothing_is_left_out(tmp_path):
     write(tmp_path / "set", "d", ["none"] * 4)
     for leave, listed in ((True, []), (False, None)):
