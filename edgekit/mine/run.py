@@ -117,9 +117,10 @@ def tell_of(drive: Drive, numbers: list[int], config: MineConfig, run: Run) -> N
     which no window spans."""
     window = config.smoothing
     if drive.foreign:
-        rate = "assumed, in the order of the numbers in their names" if drive.files else "as its file says"
+        said = "as reading.fps says" if config.reading.fps else "assumed"
+        rate = f"{said}, in the order of the numbers in their names" if drive.files else "as its file says"
         if window and not drive.in_time:
-            rate += "; without telemetry nothing says that they follow one another: nothing is smoothed"
+            rate += "; without telemetry or reading.fps nothing says that they follow one another: nothing is smoothed"
             window = None
         run.note(f"drive {drive.id} has no drive.json: {drive.info.fps:g} frames per second, {rate}")
     speeds = drive.speeds_mps()  # read even where no window asks for them: the rows hold them
