@@ -23,6 +23,7 @@ from edgekit.core.files import append_jsonl, read_jsonl
 from edgekit.core.label import SceneLabel, label_of
 from edgekit.core.progress import bar
 from edgekit.engine.answerer import Answer, Answerer
+from edgekit.engine.refusal import was_refused
 
 KEPT = "then start the same command again: it goes on, what was answered is kept"
 
@@ -31,15 +32,17 @@ class AnswerLog:
     """Answers by key in a JSON-lines file, appended as they come.
 
     A line that a kill cut short is not read, and is cut off when the next ones are appended. check: called by
-    ``ask_all`` after each batch; it may raise, to ask no more.
+    ``ask_all`` after each batch; it may raise, to ask no more. refused: read what a server refused, too; else that
+    is asked again, for a server that is set up anew may answer.
     """
 
-    def __init__(self, path: Path, check: Callable[[], None] | None = None):
+    def __init__(self, path: Path, check: Callable[[], None] | None = None, refused: bool = False):
         self.path, self.check = path, check
         self.answers: dict[str, Answer] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
-            self.answers = {row["id"]: from_row(row) for row in read_jsonl(path, torn=True)}
+            told = ((row["id"], from_row(row)) for row in read_jsonl(path, torn=True))
+            self.answers = {key: answer for key, answer in told if refused or not was_refused(answer)}
 
     def add(self, keys: Sequence[str], answers: Sequence[Answer]) -> None:
         rows = [{"id": key, **to_row(answer)} for key, answer in zip(keys, answers, strict=True)]
@@ -130,7 +133,7 @@ def ask_all(
     """
     apart = getattr(answerer, "apart", False)
     if apart and log.answers:
-        answerer.proven = True  # in this run, by the process that wrote the log
+        answerer.proven = True  # by the process that wrote the log
     if all(key in log.answers for key in keys):
         return [log.answers[key] for key in keys]
     source: Iterator[np.ndarray] | None = None

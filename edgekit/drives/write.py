@@ -46,8 +46,8 @@ def write_drive(
 
 
 def pack_drive(source: str | Path, target: str | Path, crf: int = 12, pixels: str = "yuv444p") -> DriveInfo:
-    """A drive as a small Drive directory with video.mp4; telemetry, map.csv, truth and drive.json come
-    along.
+    """A drive as a small Drive directory with video.mp4; telemetry.*, map.csv, truth.jsonl and drive.json of
+    its folder come along.
 
     The default is near lossless and keeps full colour resolution: lamps are a few pixels wide. Uneven
     times of the frames are kept.

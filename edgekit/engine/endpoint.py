@@ -174,16 +174,16 @@ class EndpointAnswerer:
             try:
                 for i, pictures in enumerate(asked):
                     places[pool.submit(self._one, pictures, prompts[i])] = i
-                for done in as_completed(places):
-                    take(places[done], done.result())
-                    del places[done]
+                for done in as_completed(list(places)):
+                    told = done.result()
+                    take(places.pop(done), told)
             except BaseException:
                 # What is under way is worked on, and may be paid for: it is waited for and kept.
                 under_way = [one for one in places if not one.cancel()]
                 wait(under_way)
                 for one in under_way:
-                    if one.exception() is None:
-                        take(places[one], one.result())
+                    if one.exception() is None and isinstance(one.result(), Answer):
+                        give(places[one], one.result())
                 raise
         if refused:
             raise refused[min(refused)]

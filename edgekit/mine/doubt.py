@@ -6,17 +6,22 @@ from collections.abc import Iterator
 
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_jsonl
+from edgekit.library import Library, compose, first_prompt
+from edgekit.mine.config import MineConfig
 from edgekit.mine.logs import Logs
 
 ENOUGH = 32  # answers
 
 
 class Doubt:
-    """Looks into the logs of a run after each batch, until one answer has parsed: they hold what was heard by
-    all processes of the run, of all drives and of gold."""
+    """Looks into the logs of a run after each batch, until an answer to its first questions has parsed: they hold what
+    was heard by all processes of the run, of all drives and of gold."""
 
-    def __init__(self, logs: Logs):
+    def __init__(self, logs: Logs, library: Library, config: MineConfig):
         self._logs, self._parsed = logs, False
+        dynamic = config.dynamic if config.prompts == "dynamic" else None
+        # Logs that outlive a run hold other prompts' answers, too.
+        self._asked = {prompt.sha256[:8] for prompt in (first_prompt(library, dynamic), compose(library))}
 
     def __call__(self) -> None:
         """Raises UserError where ``ENOUGH`` answers are there and none has parsed."""
@@ -24,6 +29,8 @@ class Doubt:
             return
         ids, first = set(), ""
         for row in self._rows():
+            if row["id"].rpartition("?")[2] not in self._asked:
+                continue
             if row["label"]:
                 self._parsed = True
                 return

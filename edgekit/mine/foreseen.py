@@ -34,8 +34,11 @@ def frames_of(config: MineConfig) -> tuple[int, list[str]]:
             continue
         try:
             found = opened(_place(given), config.reading, refused)
-        except (UserError, OSError) as error:
-            refused.append(Refused.of(given, Path(given), error))
+        except (
+            UserError,
+            OSError,
+        ) as error:  # no drive's own trouble: it ends a run that leaves drives out, too
+            notes.append(refusal(Refused.of(given, Path(given), error).error))
             continue
         drives += found
         frames += sum(_frames(drive, ships, config, refused) for drive in found)

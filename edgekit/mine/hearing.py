@@ -42,8 +42,11 @@ def heard_before(
     for drive, numbers in zip(drives, wanted, strict=True):
         if (log := logs.answers_of(drive)).is_file():
             keys = {row["id"] for row in read_jsonl(log, torn=True)}
-            first = sum(key_of(drive, n, prompt) in keys for n in numbers)
-            answered, again = answered + first, again + len(keys) - first
+            firsts = {key_of(drive, n, prompt) for n in numbers} & keys
+            frames = {key.partition("?")[0] for key in firsts}
+            answered += len(firsts)
+            if config.prompts == "dynamic":
+                again += len({key.partition("?")[0] for key in keys - firsts} & frames)
         if (log := logs.boxes_of(drive)).is_file():
             seen += len({row["frame"] for row in read_jsonl(log, torn=True)} & set(numbers))
     if not answered and not seen:
@@ -55,14 +58,15 @@ def heard_before(
 
 def hear(
     config: MineConfig, drive: Drive, numbers: Sequence[int], teacher: Answerer, experts: Sequence[Expert],
-    library: Library, logs: Logs, doubt: Doubt | None = None,
+    library: Library, logs: Logs, doubt: Doubt | None = None, again: bool = False,
 ) -> Heard:  # fmt: skip
-    """Detects, then asks, what the logs do not hold yet. Raises UserError as ``doubt`` does."""
+    """Detects, then asks, what the logs do not hold yet. again: it was heard in this run; else what a server refused
+    before is asked once more. Raises UserError as ``doubt`` does."""
     told: list[list[Said]] = []
     if experts:
         told = look(experts, drive, numbers, config.fusion.corridor, logs.boxes_of(drive))
     boxes = [merged(box for one in frame for found in one.boxes.values() for box in found) for frame in told]
-    log = AnswerLog(logs.answers_of(drive), doubt)
+    log = AnswerLog(logs.answers_of(drive), doubt, refused=again)
     asked, selector = ask_drive(
         teacher, drive, numbers, library, dynamic_of(config), config.asked_at_once, log, boxes
     )

@@ -8,7 +8,7 @@ pictures.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from edgekit.core.files import sha256_file, sha256_json
 from edgekit.core.run import Run, digest_tree
 from edgekit.drives import Drive
 from edgekit.mine.config import MineConfig
+
+SCHEMA = "edgekit/heard/1"  # of what the logs hold: another one finds nothing that this one kept
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Logs:
 
 
 def content_of(drive: Drive, motion: bool) -> str:
-    """sha256 of a drive's pictures; motion: of its tags, camera, times and telemetry, too."""
+    """sha256 of a drive's pictures; motion: of its tags, camera, times, telemetry and map, too."""
     if drive.video or drive.files:
         shown = [sha256_file(path) for path in ([drive.video] if drive.video else drive.files)]
     else:
@@ -70,6 +72,7 @@ def content_of(drive: Drive, motion: bool) -> str:
         columns = [known.speed_mps, known.yaw_rate_rps, known.accel_mps2] if known else []
         shown += [sha256_json(drive.info.model_dump(mode="json", exclude={"id", "source"}))]
         shown += [np.asarray(column, np.float64).tobytes().hex() for column in (drive.times_s, *columns)]
+        shown += [sha256_json(drive.map_words())]
     return sha256_json(shown)
 
 
@@ -89,15 +92,20 @@ def logs_of(config: MineConfig, run: Run, teacher: str | None = None) -> Iterato
     gold = [asked, [given.digest for given in run.inputs.get("gold", [])]]
     folders = {"answers": asked, "detected": looked, "gold": gold}
     places = {name: place / f"{name}-{sha256_json(what)[:16]}" for name, what in folders.items()}
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"mine: heard: {place} is no folder to keep answers in",
-            error.strerror or str(error),
-            "name another",
-        ) from None
-    with alone(place):
+    with ExitStack() as held:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone(place))
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise UserError(
+                f"mine: heard: {place} is no folder to keep answers in", why, "name another"
+            ) from None
+        except UserError as error:
+            raise UserError(
+                f"mine: heard: another process keeps answers in {place}", error.why,
+                "let it finish or stop it, or name another heard",
+            ) from None  # fmt: skip
         yield Logs(**places, lasting=True, motion=config.prompts == "dynamic")
 
 
@@ -113,9 +121,13 @@ def _asked_and_looked(config: MineConfig, teacher: str | None) -> tuple[dict[str
         "files": files,
         "corridor": part["fusion"]["corridor"],
     }
+    looked["schema"] = SCHEMA
     asked = {"teacher": teacher, "kind": config.kind, "endpoint": part["endpoint"], "camera": camera}
+    asked["schema"] = SCHEMA
     if not config.endpoint:  # a model's numbers depend on its batch, and batches are cut by position
         asked |= {"batch": config.batch, "every": config.every, "most": config.frames_per_drive}
     if config.prompts == "dynamic":  # what detectors found is shown in the second question
         asked |= {"dynamic": part["dynamic"], "looked": looked}
+        if not config.endpoint:  # and its batches are cut of the frames that these let be asked again
+            asked["library"] = config.digests["library"]
     return asked, looked

@@ -50,7 +50,7 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
     experts = [open_expert(expert) for expert in config.experts]
     every = whole(drives, config.every, config.frames_per_drive, refused)
     if not every or not config.leave_out_broken:
-        require_whole(refused, len(every) + len(refused))
+        require_whole(refused, len(every) + len(refused), config.leave_out_broken)
     left_out = [one.record() for one in refused]
     for one in left_out:
         run.note(f"drive {one['drive']} is left out: {one['why']}")
@@ -67,7 +67,7 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
     run.say(f"{len(drives)} drives, {sum(map(len, wanted))} frames, teacher {teacher.name}")
     if before := heard_before(config, drives, wanted, library, logs):
         run.say(before)
-    doubt = Doubt(logs)
+    doubt = Doubt(logs, library, config)
     doubt()
     gold = asked_gold(config, run, teacher, library, logs, doubt)
     reliability = reliability_of(config, run, gold, experts) if experts else None
@@ -76,10 +76,11 @@ def _mine(config: MineConfig, run: Run, teacher: Answerer | None, logs: Logs) ->
         heard_by_all(config, run, drives, wanted, logs)
 
     # Nothing heard is held: it is read from its log again, so that a fleet takes the memory of one drive.
-    def heard_of(drive: Drive, numbers: range) -> Heard:
-        return hear(config, drive, numbers, teacher, experts, library, logs, doubt)
+    def heard_of(drive: Drive, numbers: range, again: bool = True) -> Heard:
+        return hear(config, drive, numbers, teacher, experts, library, logs, doubt, again)
 
-    told = [tell_of_answers(drive, heard_of(drive, numbers), run) for drive, numbers in every]
+    by_others = bool(config.workers)
+    told = [tell_of_answers(drive, heard_of(drive, numbers, by_others), run) for drive, numbers in every]
     answers, lost = sum(one.answers for one in told), sum(one.lost for one in told)
     if answers and answers == lost:  # of a run that is too short for Doubt
         raise unheard(answers, next((one.first for one in told if one.first), ""))
@@ -150,7 +151,7 @@ def tell_of_answers(drive: Drive, heard: Heard, run: Run) -> Parsed:
         refused = [a.answer for a in asked if was_refused(a.answer)]
         why = ""
         if refused:
-            why = f"; {len(refused)} of them the server refused ({short(refused[0].text)}), and is not asked again"
+            why = f"; {len(refused)} of them the server refused ({short(refused[0].text)})"
         run.note(f"drive {drive.id}: {lost} of {len(asked)} answers did not parse: all-unknown{why}")
     # By the prompt: answers alike are one object, and a second one often says what the first did.
     opening = first_prompt(heard.selector.library, run.config.dynamic).sha256 if heard.selector else ""

@@ -31,20 +31,22 @@ class Listener:
 
     def __init__(self, recipe: dict, teacher: str | None, logs: Logs, folder: str, shared: str):
         self.config, self.logs, self.refused = MineConfig(**recipe), logs, None
-        self.doubt = Doubt(logs)
         config = self.config
         try:
-            if not os.path.exists(shared):
-                raise UserError(
-                    f"mine: machine {socket.gethostname()} of the Ray cluster does not see the run's folder",
-                    f"{shared} is not there",
-                    "put the run (--out), the drives and the teacher where every machine sees them under one path",
-                )
+            for needed in (shared, logs.answers.parent):
+                if not os.path.exists(needed):
+                    raise UserError(
+                        f"mine: machine {socket.gethostname()} of the Ray cluster does not see the run's folders",
+                        f"{needed} is not there",
+                        "put the run (--out), heard, the drives and the teacher where every machine sees them under "
+                        "one path",
+                    )
             os.chdir(folder)  # a recipe's paths are relative to where the command was given
             place = open_input(teacher).out if teacher else None
             self.teacher: Answerer = open_answerer(config.kind, place, config.endpoint, batch=config.batch)
             self.experts: list[Expert] = [open_expert(e) for e in config.experts]
             self.library = load_library(config.library)
+            self.doubt = Doubt(logs, self.library, config)
         except UserError as error:
             self.refused = (error.what, error.why, error.do)
 

@@ -81,12 +81,13 @@ def whole(
     return stay
 
 
-def require_whole(refused: Sequence[Refused], of: int) -> None:
-    """Raises UserError, which tells of all that are refused, ``of`` so many drives."""
+def require_whole(refused: Sequence[Refused], of: int, left_out: bool = False) -> None:
+    """Raises UserError, which tells of all that are refused, ``of`` so many drives. left_out: none is left to mine."""
     errors = [one.error for one in refused]
+    cure = [] if left_out else ["leave_out_broken=true leaves out what is broken"]
     if len(errors) == 1:
         (error,) = errors
-        raise UserError(error.what, error.why, f"{error.do}; or leave_out_broken=true leaves it out")
+        raise UserError(error.what, error.why, "; or ".join([error.do, *cure]))
     if errors:
         named = [f"{error.what} ({error.why})" for error in errors[:NAMED]]
         more = [f"and {len(errors) - NAMED} more"] if len(errors) > NAMED else []
@@ -94,7 +95,7 @@ def require_whole(refused: Sequence[Refused], of: int) -> None:
         raise UserError(
             f"mine: {len(errors)} of {of} drives cannot be read",
             "; ".join([*named, *more]),
-            "; or ".join([*remedies, "leave_out_broken=true leaves them out"]),
+            "; or ".join([*remedies, *cure]),
         )
 
 

@@ -78,7 +78,11 @@ class Asker:
         """A quick look at the rows of these numbers: what was seen in their drives is taken from the library
         ``before``, which was asked about them all, so that nothing else is asked for it."""
         prompts = self.prompts(library, rows, before)
-        return self._ask([prompts[i] for i in which], [rows[i] for i in which], what)
+        answers = self._ask([prompts[i] for i in which], [rows[i] for i in which], what)
+        if self.dynamic is None:
+            return answers
+        firsts = self._firsts(before, rows)
+        return [counted(firsts[i], answer) for i, answer in zip(which, answers, strict=True)]
 
     def prompts(
         self, library: Library, rows: Sequence[Sample], before: Library | None = None

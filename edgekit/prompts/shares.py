@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgekit.core.errors import UserError
-from edgekit.core.recipe import refusal
+from edgekit.core.recipe import REFUSED, refusal
 from edgekit.core.run import find_input
 from edgekit.dataset import Dataset, Sample, open_dataset
 from edgekit.library import load_library, selector_of
@@ -119,6 +119,6 @@ def refusals(config: PromptsConfig) -> list[str]:
     for check in checks:
         try:
             check()
-        except UserError as error:
-            notes.append(refusal(error))
+        except (UserError, OSError) as error:
+            notes.append(refusal(error) if isinstance(error, UserError) else f"{REFUSED}{error}")
     return notes

@@ -59,7 +59,7 @@ class Said:
         """Raises KeyError, TypeError or ValueError for what ``to_json`` did not write."""
         opinions = {slot: (str(value), float(sure)) for slot, (value, sure) in raw["opinions"].items()}
         boxes = {task: [Box(*box) for box in found] for task, found in raw["boxes"].items()}
-        return cls(raw["by"], opinions, raw["denied"], boxes, tuple(raw.get("found", ())))
+        return cls(raw["by"], opinions, raw["denied"], boxes, tuple(raw["found"]))
 
 
 def said(

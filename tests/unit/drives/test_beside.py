@@ -215,7 +215,7 @@ def test_the_rate_of_stills_says_that_they_follow_one_another(tmp_path):
 def read_by_mine(*given, reading=None):
     """What mining takes as its drives, in one run."""
     inputs = {"drives": [SimpleNamespace(out=Path(path)) for path in given]}
-    return all_drives(SimpleNamespace(inputs=inputs, config=SimpleNamespace(reading=reading)))
+    return all_drives(SimpleNamespace(inputs=inputs, config=SimpleNamespace(reading=reading)), [])
 
 
 def test_drives_of_one_id_are_named_with_a_cure_that_works(tmp_path):

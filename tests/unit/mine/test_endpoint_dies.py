@@ -95,7 +95,7 @@ def logged(tmp_path, name):
     return {
         key: answer
         for log in (tmp_path / name / "state" / "answers").glob("*.jsonl")
-        for key, answer in AnswerLog(log).answers.items()
+        for key, answer in AnswerLog(log, refused=True).answers.items()
     }
 
 
@@ -113,7 +113,7 @@ def test_a_port_that_dies_loses_nothing_and_a_restart_asks_only_the_rest(
     )
     assert len(logged(tmp_path, "broken")) == alive
     assert mine(tmp_path, drives, other, "broken", prompts=prompts) == 0
-    assert len(other.asked) == len(whole.asked) - alive
+    assert len(other.asked) == len(whole.asked) - alive + 1  # the refused frame once more
     assert digest(tmp_path, "broken") == digest(tmp_path, "whole")
 
 
@@ -122,16 +122,34 @@ def test_a_port_that_dies_at_another_drive_is_told_with_what_is_kept(tmp_path, d
     assert "was answered is kept" in capsys.readouterr().err and len(logged(tmp_path, "run")) == 20
 
 
-def test_a_refused_frame_is_unknown_told_and_not_asked_again(tmp_path, drives, port, capsys):
-    assert mine(tmp_path, drives, port(filters), "run", smoothing=None) == 0
+def test_a_refused_frame_is_unknown_told_and_asked_about_once(tmp_path, drives, port, capsys):
+    filtering = port(filters)
+    assert mine(tmp_path, drives, filtering, "run", smoothing=None) == 0
+    assert len(filtering.asked) == 33
     rows = {row.id: row for row in open_dataset(tmp_path / "run" / "out").rows("train")}
     assert len(rows) == 33 and rows["d1/000010"].label == SceneLabel()
     assert rows["d1/000011"].label == label("red")
     (note,) = json.loads((tmp_path / "run" / "manifest.json").read_text())["notes"]
     assert note == (
         "drive d1: 1 of 20 answers did not parse: all-unknown; 1 of them the server refused "
-        "(HTTP 400: content filter), and is not asked again"
+        "(HTTP 400: content filter)"
     )
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_what_a_server_that_was_set_up_wrong_refused_is_asked_again(tmp_path, port, capsys, heard):
+    """It begins to refuse every picture: the first 32 in a row pass for bad pictures, then it is an error."""
+    drives = tmp_path / "set"
+    write(drives, "d1", ["none"] * 30 + ["red"] * 30)
+    kept = {"heard": str(tmp_path / "heard")} if heard else {}
+    assert mine(tmp_path, drives, port(sees), "whole", smoothing=None) == 0
+    left = iter(range(10))
+    wrong = port(lambda question: sees(question) if next(left, None) is not None else (400, FILTERED, {}))
+    for _ in range(2):  # the second time nothing but refusals come
+        assert mine(tmp_path, drives, wrong, "broken", smoothing=None, **kept) == 2
+        assert "in a row" in capsys.readouterr().err
+    assert mine(tmp_path, drives, port(sees), "broken", smoothing=None, **kept) == 0
+    assert digest(tmp_path, "broken") == digest(tmp_path, "whole")
 
 
 def test_a_port_that_refuses_everything_is_an_error(tmp_path, drives, port, capsys):

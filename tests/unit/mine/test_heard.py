@@ -1,10 +1,14 @@
 """What was answered is kept beyond a run, and found again by what was asked, of whom, about which pictures."""
 
+from functools import partial
+
 import pytest
 
+from edgekit.core.alone import alone
 from edgekit.core.errors import UserError
 from edgekit.core.files import read_jsonl
-from edgekit.mine import mine
+from edgekit.engine.answerer import Answer
+from edgekit.mine import logs, mine
 from tests.unit.mine.test_mine import ColourTeacher, config_of, drives, run_of, write  # noqa: F401
 
 FRAMES = 33  # of the two drives
@@ -70,3 +74,26 @@ def test_a_file_is_no_place_to_keep_answers(tmp_path, drives):  # noqa: F811
     (tmp_path / "heard").write_text("")
     with pytest.raises(UserError, match="is no folder to keep answers in"):
         asked(tmp_path, drives, "a")
+
+
+def test_what_another_prompt_met_stops_no_run(tmp_path, drives):  # noqa: F811
+    class Mute(ColourTeacher):
+        def answer(self, images, prompts):
+            self.prompts += prompts
+            return [Answer("no idea", None) for _ in images]
+
+    for times in (1, 2):  # once is enough: what it said is there
+        teacher = Mute()
+        config = config_of(drives, heard=str(tmp_path / "heard"))
+        with pytest.raises(UserError, match="none of 32 answers parsed"):
+            mine(config, run_of(tmp_path, config, f"mute{times}"), teacher)
+        assert len(teacher.prompts) == (32 if times == 1 else 0)
+    assert asked(tmp_path, drives, "told", library="long-en")[0] == FRAMES
+
+
+def test_two_runs_at_once_are_told_which_folder_they_share(tmp_path, drives, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(logs, "alone", partial(alone, patience_s=0.1))
+    (tmp_path / "heard").mkdir()
+    with alone(tmp_path / "heard"), pytest.raises(UserError, match="keeps answers in") as error:
+        asked(tmp_path, drives, "a")
+    assert "another heard" in error.value.do

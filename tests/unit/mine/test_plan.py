@@ -53,6 +53,12 @@ def test_of_a_folder_of_films_every_bad_one_is_told_and_the_good_ones_are_counte
     left = config.model_copy(update={"leave_out_broken": True}).plan()
     assert not left.refused and sum(note.startswith("WOULD BE LEFT OUT: ") for note in left.notes) == 2
 
+    (tmp_path / "set" / "drives" / "loose.mp4").write_bytes((tmp_path / "films" / "b.mp4").read_bytes())
+    (loose,) = (
+        config.model_copy(update={"leave_out_broken": True, "drives": [str(tmp_path / "set")]}).plan().refused
+    )
+    assert "files stand beside the drives" in loose
+
     recipe = tmp_path / "r.yaml"
     recipe.write_text(f"drives: [{tmp_path / 'films'}]\nteacher: package:nano-teacher\n")
     assert main(["mine", str(recipe), "--dry-run"]) == 2

@@ -90,8 +90,9 @@ def test_where_no_drive_is_left_it_is_an_error(tmp_path, mixed):
     for name in "az":
         shutil.rmtree(mixed / "drives" / name)
     run = run_of(tmp_path, config_of(mixed, leave_out_broken=True))
-    with pytest.raises(UserError, match="4 of 4 drives cannot be read"):
+    with pytest.raises(UserError, match="4 of 4 drives cannot be read") as error:
         mine(run.config, run, ColourTeacher())
+    assert "leave_out_broken" not in error.value.do  # it is on
 
 
 def test_a_film_that_does_not_open_is_one_of_them_and_a_double_stays_an_error(tmp_path):
