@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import types
 import typing
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -55,6 +56,17 @@ class Plan(NamedTuple):
 def refusal(error: UserError) -> str:
     """A plan's note on what would end the run."""
     return f"{REFUSED}{error.what} ({error.why}); {error.do}"
+
+
+def refused_by(checks: Iterable[Callable[[], object]]) -> list[str]:
+    """A plan's notes on those checks that raise UserError or OSError, as the run would."""
+    notes = []
+    for check in checks:
+        try:
+            check()
+        except (UserError, OSError) as error:
+            notes.append(refusal(error) if isinstance(error, UserError) else f"{REFUSED}{error}")
+    return notes
 
 
 class Config(BaseModel):

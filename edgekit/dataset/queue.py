@@ -62,14 +62,6 @@ class QueueWriter:
         return self.path
 
 
-def write_queue(root: str | Path, entries: Iterable[Entry]) -> Path:
-    """Writes ``root``/review.jsonl, the most pressing first."""
-    writer = QueueWriter(root)
-    for entry in entries:
-        writer.add(entry)
-    return writer.finish()
-
-
 def read_queue(root: str | Path) -> list[Entry] | None:
     """The entries of ``root``/review.jsonl in order, None where there is none. Raises UserError."""
     path = Path(root) / NAME

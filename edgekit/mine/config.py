@@ -173,6 +173,11 @@ class MineConfig(Config):
         )  # fmt: skip
 
     @property
+    def follows(self) -> Dynamic | None:
+        """How prompts follow the scene, None where one prompt serves all frames."""
+        return self.dynamic if self.prompts == "dynamic" else None
+
+    @property
     def asked_at_once(self) -> int:
         """Questions in a batch: enough for a port to be busy while the last ones of it come back."""
         return max(self.batch, 2 * self.endpoint.parallel) if self.endpoint else self.batch

@@ -19,9 +19,10 @@ class Doubt:
 
     def __init__(self, logs: Logs, library: Library, config: MineConfig):
         self._logs, self._parsed = logs, False
-        dynamic = config.dynamic if config.prompts == "dynamic" else None
         # Logs that outlive a run hold other prompts' answers, too.
-        self._asked = {prompt.sha256[:8] for prompt in (first_prompt(library, dynamic), compose(library))}
+        self._asked = {
+            prompt.sha256[:8] for prompt in (first_prompt(library, config.follows), compose(library))
+        }
 
     def __call__(self) -> None:
         """Raises UserError where ``ENOUGH`` answers are there and none has parsed."""

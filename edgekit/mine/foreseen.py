@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgekit.core.errors import UserError
 from edgekit.core.places import asset
-from edgekit.core.recipe import REFUSED, refusal
+from edgekit.core.recipe import REFUSED, refusal, refused_by
 from edgekit.dataset import open_dataset
 from edgekit.dataset.sample import SPLITS
 from edgekit.drives import Drive
@@ -42,10 +42,7 @@ def frames_of(config: MineConfig) -> tuple[int, list[str]]:
             continue
         drives += found
         frames += sum(_frames(drive, ships, config, refused) for drive in found)
-    try:
-        require_apart(drives)
-    except UserError as error:
-        notes.append(refusal(error))
+    notes += refused_by([lambda: require_apart(drives)])
     told = [refusal(one.error) for one in refused]
     if config.leave_out_broken and frames:
         told = [note.replace(REFUSED, "WOULD BE LEFT OUT: ", 1) for note in told]
@@ -75,14 +72,9 @@ def refusals(config: MineConfig) -> list[str]:
     # What ships is a Dataset; a gold that is not there yet another command may make.
     if config.gold and (config.chain or not config.gold.startswith("package:")) and _there(config.gold):
         checks.append(lambda: rows_of_gold(config, open_dataset(_place(config.gold))))
-    notes = []
-    for check in checks:
-        try:
-            check()
-        except (UserError, OSError) as error:
-            notes.append(refusal(error) if isinstance(error, UserError) else f"{REFUSED}{error}")
     files = [file for expert in config.experts if (file := getattr(expert, "model", ""))]
-    return notes + [f"{REFUSED}the detector {file} is not here" for file in files if not Path(file).is_file()]
+    notes = [f"{REFUSED}the detector {file} is not here" for file in files if not Path(file).is_file()]
+    return refused_by(checks) + notes
 
 
 def _there(given: str) -> bool:

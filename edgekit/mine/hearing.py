@@ -16,7 +16,7 @@ from edgekit.core.progress import bar
 from edgekit.dataset.answers import AnswerLog
 from edgekit.drives import Drive
 from edgekit.engine.answerer import Answerer
-from edgekit.library import Dynamic, Library, Selector, first_prompt
+from edgekit.library import Library, Selector, first_prompt
 from edgekit.mine.asking import Asked, ask_drive, key_of
 from edgekit.mine.config import MineConfig
 from edgekit.mine.doubt import Doubt
@@ -38,7 +38,7 @@ def heard_before(
     config: MineConfig, drives: Sequence[Drive], wanted: Sequence[Sequence[int]], library: Library, logs: Logs
 ) -> str | None:
     """What the logs hold already, in words; None where they hold nothing."""
-    prompt, answered, again, seen = first_prompt(library, dynamic_of(config)), 0, 0, 0
+    prompt, answered, again, seen = first_prompt(library, config.follows), 0, 0, 0
     for drive, numbers in zip(drives, wanted, strict=True):
         if (log := logs.answers_of(drive)).is_file():
             keys = {row["id"] for row in read_jsonl(log, torn=True)}
@@ -68,13 +68,9 @@ def hear(
     boxes = [merged(box for one in frame for found in one.boxes.values() for box in found) for frame in told]
     log = AnswerLog(logs.answers_of(drive), doubt, refused=again)
     asked, selector = ask_drive(
-        teacher, drive, numbers, library, dynamic_of(config), config.asked_at_once, log, boxes
+        teacher, drive, numbers, library, config.follows, config.asked_at_once, log, boxes
     )
     return Heard(asked, told, selector)
-
-
-def dynamic_of(config: MineConfig) -> Dynamic | None:
-    return config.dynamic if config.prompts == "dynamic" else None
 
 
 def look(

@@ -120,13 +120,18 @@ def _asked_and_looked(config: MineConfig, teacher: str | None) -> tuple[dict[str
         "experts": part["experts"],
         "files": files,
         "corridor": part["fusion"]["corridor"],
+        "schema": SCHEMA,
     }
-    looked["schema"] = SCHEMA
-    asked = {"teacher": teacher, "kind": config.kind, "endpoint": part["endpoint"], "camera": camera}
-    asked["schema"] = SCHEMA
+    asked = {
+        "teacher": teacher,
+        "kind": config.kind,
+        "endpoint": part["endpoint"],
+        "camera": camera,
+        "schema": SCHEMA,
+    }
     if not config.endpoint:  # a model's numbers depend on its batch, and batches are cut by position
         asked |= {"batch": config.batch, "every": config.every, "most": config.frames_per_drive}
-    if config.prompts == "dynamic":  # what detectors found is shown in the second question
+    if config.follows:  # what detectors found is shown in the second question
         asked |= {"dynamic": part["dynamic"], "looked": looked}
         if not config.endpoint:  # and its batches are cut of the frames that these let be asked again
             asked["library"] = config.digests["library"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgekit.core.errors import UserError
-from edgekit.core.recipe import REFUSED, refusal
+from edgekit.core.recipe import refused_by
 from edgekit.core.run import find_input
 from edgekit.dataset import Dataset, Sample, open_dataset
 from edgekit.library import load_library, selector_of
@@ -115,10 +115,4 @@ def refusals(config: PromptsConfig) -> list[str]:
     if config.prompts == "dynamic":
         checks.append(lambda: selector_of(load_library(config.library), config.dynamic))
     checks += [port.key for port in (config.endpoint, config.writer) if port]
-    notes = []
-    for check in checks:
-        try:
-            check()
-        except (UserError, OSError) as error:
-            notes.append(refusal(error) if isinstance(error, UserError) else f"{REFUSED}{error}")
-    return notes
+    return refused_by(checks)

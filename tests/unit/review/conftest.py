@@ -8,7 +8,7 @@ import pytest
 from edgekit.core.contract import Contract
 from edgekit.core.label import TASKS, SceneLabel, coherent
 from edgekit.dataset import DatasetWriter, Sample, TaskMark
-from edgekit.dataset.queue import Entry, around, write_queue
+from edgekit.dataset.queue import Entry, QueueWriter, around
 from edgekit.dataset.score import state
 
 RGB = {"none": (90, 90, 90), "red": (230, 20, 20), "green": (20, 220, 60)}
@@ -76,6 +76,13 @@ def write_dataset(folder, queue: bool = True):
     if queue:
         write_queue(folder, entries)
     return folder
+
+
+def write_queue(root, entries):
+    writer = QueueWriter(root)
+    for entry in entries:
+        writer.add(entry)
+    writer.finish()
 
 
 @pytest.fixture

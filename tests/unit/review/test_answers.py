@@ -19,13 +19,13 @@ from edgekit.core.errors import UserError
 from edgekit.core.label import SLOTS, TASKS, parse_answer
 from edgekit.core.run import digest_tree
 from edgekit.dataset import open_dataset
-from edgekit.dataset.queue import Entry, around, read_queue, write_queue
+from edgekit.dataset.queue import Entry, around, read_queue
 from edgekit.review import ReviewConfig, review
 from edgekit.review.apply import apply
 from edgekit.review.config import add_options, config_of
 from edgekit.review.human import Answers, Correction, check_slots
 from edgekit.review.queue import Review, place_of_answers, queue_of
-from tests.unit.review.conftest import STRAY, write_dataset
+from tests.unit.review.conftest import STRAY, write_dataset, write_queue
 from tests.unit.review.test_page import LIGHT
 
 GREEN = Correction("d/000005", "light", LIGHT | {"light": "green"}, "ann", 1.0)
