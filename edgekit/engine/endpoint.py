@@ -6,9 +6,10 @@ import base64
 import io
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, ClassVar
 
 import numpy as np
@@ -136,7 +137,8 @@ class EndpointAnswerer:
         whose ``text`` says so, in up to ``MOST_REFUSED`` in a row. Of a port that has not answered yet, and for
         any other failure, UserError is raised; those that wait are then taken back.
 
-        answered: told each answer and its place as it comes, before a failure or Ctrl-C is raised too.
+        answered: told each answer and its place as it comes, before a failure or Ctrl-C is raised too; one call at
+        a time, from a thread of its own.
         """
         asked = [[image] if isinstance(image, np.ndarray) else list(image) for image in images]
         if len(asked) != len(prompts):
@@ -169,21 +171,21 @@ class EndpointAnswerer:
                 self._refused += 1
                 give(first, refused.pop(first).answer())
 
+        lock = threading.Lock()
+
+        def ask(place: int) -> None:
+            told = self._one(asked[place], prompts[place])
+            with lock:
+                take(place, told)
+
+        # Each thread hands on what it was told: Ctrl-C breaks into the main thread, wherever that is.
         with ThreadPoolExecutor(min(self.batch, max(len(asked), 1))) as pool:
-            places: dict[Future, int] = {}
             try:
-                for i, pictures in enumerate(asked):
-                    places[pool.submit(self._one, pictures, prompts[i])] = i
-                for done in as_completed(list(places)):
-                    told = done.result()
-                    take(places.pop(done), told)
+                for done in as_completed([pool.submit(ask, place) for place in range(len(asked))]):
+                    done.result()
             except BaseException:
                 # What is under way is worked on, and may be paid for: it is waited for and kept.
-                under_way = [one for one in places if not one.cancel()]
-                wait(under_way)
-                for one in under_way:
-                    if one.exception() is None and isinstance(one.result(), Answer):
-                        give(places[one], one.result())
+                pool.shutdown(cancel_futures=True)
                 raise
         if refused:
             raise refused[min(refused)]

@@ -380,6 +380,27 @@ def test_ctrl_c_keeps_every_answer_that_the_port_gave(opened, tmp_path):
     assert logged(place) == sorted(given) and 5 <= len(given) < 64
 
 
+def test_ctrl_c_while_an_answer_is_written_down_does_not_lose_it(opened, tmp_path):
+    """It came, and may be paid for, but is not in the log yet."""
+    place = tmp_path / "answers.jsonl"
+
+    class Slow(AnswerLog):
+        def add(self, keys, answers):
+            if "k2" in keys:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.2)  # the handler has run
+            super().add(keys, answers)
+
+    _, answerer = opened(lambda question: (200, GOOD, {}), parallel=1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            asked(answerer, Slow(place), 64, batch=64)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert logged(place)[:3] == ["k0", "k1", "k2"] and len(logged(place)) < 64
+
+
 def test_a_refused_frame_is_asked_again_by_a_new_start_and_a_log_tells_that_the_port_has_answered(
     opened, tmp_path
 ):
