@@ -8,6 +8,7 @@ from edgekit.library.dynamic import (
     Dynamic,
     counted,
     first_prompt,
+    known,
     second_prompts,
     selector_of,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "ego_lane",
     "first_prompt",
     "fit_pictures",
+    "known",
     "known_libraries",
     "load_library",
     "paste",

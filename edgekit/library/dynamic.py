@@ -6,15 +6,19 @@ the entries of the second one (driving-mllm section 3.1).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from edgekit.core.box import Box
 from edgekit.core.errors import UserError
 from edgekit.core.recipe import Config
 from edgekit.engine.answerer import Answer
+from edgekit.library.aids import possible_aids
 from edgekit.library.compose import Prompt, compose, probe_prompt
+from edgekit.library.context import context_of, values_of
 from edgekit.library.entries import Library
 from edgekit.library.select import Selector
 
@@ -56,6 +60,31 @@ def selector_of(library: Library, dynamic: Dynamic, pictures: int = 1) -> Select
         library, dynamic.budget_tokens, hold_frames=dynamic.hold_frames, release_frames=dynamic.release_frames,
         picture_tokens=CROP_TOKENS if pictures > 1 else 0,
     )  # fmt: skip
+
+
+def known(
+    answer: Answer,
+    boxes: Sequence[Box],
+    *,
+    tags: Collection[str] = (),
+    places: Collection[str] = (),
+    speed_mps: float | None = None,
+    accel_mps2: float | None = None,
+    yaw_rate_rps: float | None = None,
+    lane: np.ndarray | None = None,
+    aids: bool = True,
+    language: str = "en",
+) -> Known:
+    """Of a frame, by its first answer, the boxes in it, its drive's tags, what a map says of the place, its motion
+    and the edges of our path in its picture. The context is None where nothing at all is known."""
+    names = [box.name for box in boxes]
+    nothing = answer.label is None and speed_mps is None and not (names or tags or places)
+    context = None if nothing else context_of(
+        tags, answer.label, speed_mps, detections=names, map_words=places, accel_mps2=accel_mps2,
+        yaw_rate_rps=yaw_rate_rps,
+    )  # fmt: skip
+    shown = possible_aids(boxes, lane) if aids else frozenset()
+    return context, values_of(speed_mps, answer.label, names, places, language), shown
 
 
 def second_prompts(

@@ -16,14 +16,12 @@ from edgekit.library import (
     Library,
     Prompt,
     Selector,
-    context_of,
     counted,
     ego_lane,
     first_prompt,
     fit_pictures,
-    possible_aids,
+    known,
     second_prompts,
-    values_of,
     with_aids,
 )
 from edgekit.mine.frames import pictures
@@ -80,15 +78,15 @@ def ask_drive(
         return asked, None
 
     most = getattr(teacher, "pictures", 1)
-    known = Known(drive, numbers, dynamic.aids, library.language)
-    told = (known.of(i, answer, found) for i, (answer, found) in enumerate(zip(firsts, boxes, strict=True)))
+    about = Known(drive, numbers, dynamic.aids, library.language)
+    told = (about.of(i, answer, found) for i, (answer, found) in enumerate(zip(firsts, boxes, strict=True)))
     prompts, selector = second_prompts(library, dynamic, told, most)
     again = [i for i, prompt in enumerate(prompts) if prompt != opening]
     which = [numbers[i] for i in again]
 
     def shown(first: int) -> Iterator:
         for i, image in zip(again[first:], pictures(drive, which[first:]), strict=True):
-            yield fit_pictures(with_aids(image, prompts[i].aids, boxes[i], known.lane(i)), most)
+            yield fit_pictures(with_aids(image, prompts[i].aids, boxes[i], about.lane(i)), most)
 
     seconds = ask(which, [prompts[i] for i in again], shown, f"mining {drive.id} again")
     for i, answer in zip(again, seconds, strict=True):
@@ -108,17 +106,12 @@ class Known:
         self.yaws = measured.yaw_rate_rps if measured else none
 
     def of(self, i: int, answer: Answer, boxes: Sequence[Box]):
-        """(context, values, aids) for Selector.next; context None where nothing at all is known."""
-        n, names = self.numbers[i], [box.name for box in boxes]
-        speed, tags, places = self.speeds[n], self.info.tags, self.places[n]
-        context = context_of(
-            tags, answer.label, speed, detections=names, map_words=places,
-            accel_mps2=self.accels[n], yaw_rate_rps=self.yaws[n],
+        n = self.numbers[i]
+        return known(
+            answer, boxes, tags=self.info.tags, places=self.places[n], speed_mps=self.speeds[n],
+            accel_mps2=self.accels[n], yaw_rate_rps=self.yaws[n], lane=self.lane(i) if self.aids else None,
+            aids=self.aids, language=self.language,
         )  # fmt: skip
-        if answer.label is None and not names and not tags and not places and speed is None:
-            context = None
-        aids = possible_aids(boxes, self.lane(i)) if self.aids else frozenset()
-        return context, values_of(speed, answer.label, names, places, self.language), aids
 
     def lane(self, i: int) -> np.ndarray | None:
         """The edges of our path in the picture, where the camera's place is known."""

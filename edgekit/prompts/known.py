@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from edgekit.core.box import Box, merged
 from edgekit.dataset import Sample
 from edgekit.engine.answerer import Answer
-from edgekit.library import context_of, possible_aids, values_of
+from edgekit.library import known
 from edgekit.library.dynamic import Known
 
 NEAR_S = 1.0  # rows farther apart tell nothing of how hard the car brakes
@@ -25,13 +25,10 @@ def in_drives(rows: Sequence[Sample]) -> list[list[int]]:
 def known_of(drive: Sequence[Sample], firsts: Sequence[Answer], aids: bool, language: str) -> Iterator[Known]:
     """Of one drive's rows, in time, with their first answers."""
     for i, (row, answer) in enumerate(zip(drive, firsts, strict=True)):
-        boxes = boxes_of(row)
-        names, speed = [box.name for box in boxes], row.speed_mps
-        context = context_of(row.tags, answer.label, speed, detections=names, accel_mps2=accel_of(drive, i))
-        if answer.label is None and not names and not row.tags and speed is None:
-            context = None
-        shown = possible_aids(boxes) if aids else frozenset()
-        yield context, values_of(speed, answer.label, names, language=language), shown
+        yield known(
+            answer, boxes_of(row), tags=row.tags, speed_mps=row.speed_mps, accel_mps2=accel_of(drive, i), aids=aids,
+            language=language,
+        )  # fmt: skip
 
 
 def accel_of(drive: Sequence[Sample], i: int) -> float | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgekit.core.errors import UserError
+from edgekit.core.files import sha256_file
 from edgekit.core.label import TASKS
 from edgekit.dataset import Sample
 from edgekit.dataset.bootstrap import interval, resample
@@ -58,9 +60,12 @@ class Promotion(NamedTuple):
 
 
 def require_apart(
-    searched: Sequence[Sample], held: Sequence[Sample], digest: Callable[[Sample], str]
+    searched: Sequence[Sample], held: Sequence[Sample], image: Callable[[Sample], Path]
 ) -> None:
-    """Raises UserError where the held-out rows are no fresh ones: a scene or an image of both, or too few scenes."""
+    """Raises UserError where the held-out rows are no fresh ones: a scene or an image of both, or too few scenes.
+
+    image: where a row's lies. Only files of one size are read, for others differ.
+    """
     shared = {row.scene for row in searched} & {row.scene for row in held}
     if shared:
         raise UserError(
@@ -68,7 +73,9 @@ def require_apart(
             f"{len(shared)} of them, the first {min(shared)}: what was fitted to them would seem to hold",
             "split the Dataset by scene",
         )
-    twice = {digest(row) for row in searched} & {digest(row) for row in held}
+    paths = [{image(row) for row in rows} for rows in (searched, held)]
+    sizes = set.intersection(*({path.stat().st_size for path in one} for one in paths))
+    twice = set.intersection(*({sha256_file(p) for p in one if p.stat().st_size in sizes} for one in paths))
     if twice:
         raise UserError(
             "prompts: the searched and the held-out split share images",

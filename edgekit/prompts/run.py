@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.core.contract import require_same
-from edgekit.core.files import sha256_file, write_json, write_text
+from edgekit.core.files import write_json, write_text
 from edgekit.core.run import Run
 from edgekit.dataset import open_dataset
 from edgekit.dataset.score import median_kmh
@@ -30,7 +30,7 @@ def prompts(config: PromptsConfig, run: Run, model: Answerer | None = None, say:
     # What is read, apart from what is chosen by, apart from what is promoted on.
     library = load_library(config.library)
     dataset = open_dataset(run.input("dataset"))
-    learn, choose, held, costs = shares(config, dataset, lambda row: sha256_file(dataset.image_path(row)))
+    learn, choose, held, costs = shares(config, dataset)
     dynamic = config.dynamic if config.prompts == "dynamic" else None
     if dynamic:
         selector_of(library, dynamic)  # what it refuses is refused before anything is asked

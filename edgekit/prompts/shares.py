@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,12 +26,12 @@ class Shares(NamedTuple):
     costs: Costs
 
 
-def shares(config: PromptsConfig, dataset: Dataset, digest: Callable[[Sample], str]) -> Shares:
-    """digest: of a row's image. Raises UserError for splits that are empty or not apart, and for a budget that
-    would end before the first try."""
+def shares(config: PromptsConfig, dataset: Dataset) -> Shares:
+    """Raises UserError for splits that are empty or not apart, and for a budget that would end before the first
+    try."""
     learn, choose = in_two(rows_of(dataset, config.split, config), config.learn, config.seed)
     held = rows_of(dataset, config.held_out, config)
-    require_apart([*learn, *choose], held, digest)
+    require_apart([*learn, *choose], held, dataset.image_path)
     costs = Costs.of(config, len(learn), len(choose), len(held))
     costs.require(config.budget)
     return Shares(learn, choose, held, costs)
@@ -100,7 +100,7 @@ def in_two(rows: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample
 
 def refusals(config: PromptsConfig) -> list[str]:
     """A plan's notes on splits, a budget and keys that would end the run; none on a Dataset that is not there yet.
-    Its rows are read, and no image."""
+    Its rows are read, and those images that may be the same."""
     try:
         folder = find_input(config.dataset)
     except UserError:
@@ -108,8 +108,7 @@ def refusals(config: PromptsConfig) -> list[str]:
 
     def splits() -> None:
         out = folder / "out" if (folder / "manifest.json").is_file() else folder
-        # Two rows of one image are told by the image's name: to digest all images takes long.
-        shares(config, open_dataset(out), lambda row: row.images[0])
+        shares(config, open_dataset(out))
 
     checks = [splits] if folder else []
     if config.prompts == "dynamic":

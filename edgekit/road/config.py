@@ -7,9 +7,9 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from edgekit.core.errors import suggestion
-from edgekit.core.recipe import Config, Plan
+from edgekit.core.recipe import REFUSED, Config, Plan
 from edgekit.evaluate.config import Gate
-from edgekit.road.steps import Step, check, resolve
+from edgekit.road.steps import Step, check, reads, resolve
 
 
 class RoadConfig(Config):
@@ -57,11 +57,17 @@ class RoadConfig(Config):
         return self
 
     def plan(self) -> Plan:
-        """The sum of the steps' times and disks, and the largest step's memory."""
-        plans = {step.name: resolve(step, {}).plan() for step in self.steps}
+        """The sum of the steps' times and disks, and the largest step's memory; what would end a step that reads no
+        other one. The others are foreseen as far as their recipes go."""
+        configs = {step.name: resolve(step, {}) for step in self.steps}
+        plans = {name: config.plan() for name, config in configs.items()}
+        first = [name for name, config in configs.items() if not reads(config) & configs.keys()]
         return Plan(
             max(p.memory_gb for p in plans.values()),
             round(sum(p.disk_gb for p in plans.values()), 3),
             round(sum(p.minutes for p in plans.values()), 1),
-            tuple(f"{n}: {p.memory_gb:g} GB, {p.disk_gb:g} GB, {p.minutes:g} min" for n, p in plans.items()),
+            (
+                *(f"{n}: {p.memory_gb:g} GB, {p.disk_gb:g} GB, {p.minutes:g} min" for n, p in plans.items()),
+                *(f"{REFUSED}step {name}: {why}" for name in first for why in plans[name].refused),
+            ),
         )

@@ -87,8 +87,7 @@ def check(steps: Sequence[Step]) -> tuple[list[str], dict[str, str]]:
                     "mend the key, or put it under set",
                 )  # fmt: skip
         for key in config.inputs:
-            value = getattr(config, key)
-            for item in value if isinstance(value, list) else [value] if value else []:
+            for item in _items(config, key):
                 later = [s.name for s in steps if s.name == item.partition("/")[0]]
                 if later and later[0] not in seen:
                     raise UserError(
@@ -100,3 +99,13 @@ def check(steps: Sequence[Step]) -> tuple[list[str], dict[str, str]]:
         digests[step.name] = sha256_json(config.model_dump(mode="json"))
         seen.append(step.name)
     return sorted(foreign), digests
+
+
+def reads(config: Config) -> set[str]:
+    """The first parts of a config's inputs: names of steps, or the roots of paths."""
+    return {item.partition("/")[0] for key in config.inputs for item in _items(config, key)}
+
+
+def _items(config: Config, key: str) -> list[str]:
+    value = getattr(config, key)
+    return value if isinstance(value, list) else [value] if value else []

@@ -215,11 +215,15 @@ def test_a_gain_in_one_scene_alone_is_no_gain():
     assert step.difference > 0 and step.interval[0] <= 0 and not step.kept
 
 
-def test_held_out_rows_must_be_enough_scenes_of_their_own():
+def test_held_out_rows_must_be_enough_scenes_of_their_own(tmp_path):
+    def image(row):
+        (tmp_path / row.id).write_text(row.id)
+        return tmp_path / row.id
+
     rows = held(scenes=5)
     with pytest.raises(UserError, match="too few held-out scenes"):
-        require_apart([row("a", scene="other")], rows, lambda r: r.id)
-    require_apart([row("a", scene="other")], held(scenes=6), lambda r: r.id)
+        require_apart([row("a", scene="other")], rows, image)
+    require_apart([row("a", scene="other")], held(scenes=6), image)
 
 
 @given(st.integers(2, 40), st.floats(0.05, 0.95), st.integers(0, 3))

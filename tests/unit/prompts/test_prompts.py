@@ -4,6 +4,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -128,20 +129,24 @@ def test_one_split_cannot_be_both(data):
         config_of(data, split="dev", held_out="dev")
 
 
-def test_splits_that_share_a_scene_or_an_image_are_refused(bench, data, tmp_path):
-    import shutil
-
-    model = bench.Scripted((), noise=0.0)
-    for name, change in {"scenes": {"scene": "dev000"}, "images": None}.items():
-        copy = shutil.copytree(data, tmp_path / name)
-        rows = [json.loads(line) for line in (copy / "test.jsonl").read_text().splitlines()]
-        rows[0] |= change or {
-            "images": json.loads((copy / "dev.jsonl").read_text().splitlines()[0])["images"]
-        }
-        (copy / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        with pytest.raises(UserError, match=f"share {name}"):
-            walk(copy, model, tmp_path / f"run-{name}")
+@pytest.mark.parametrize("shared", ["scenes", "images", "images under another name"])
+def test_splits_that_share_a_scene_or_an_image_are_refused(bench, data, tmp_path, shared):
+    """By the run before anything is asked, and by the dry run."""
+    copy, model = shutil.copytree(data, tmp_path / "data"), bench.Scripted((), noise=0.0)
+    rows = [json.loads(line) for line in (copy / "test.jsonl").read_text().splitlines()]
+    (first, *_) = json.loads((copy / "dev.jsonl").read_text().splitlines()[0])["images"]
+    if shared == "scenes":
+        rows[0]["scene"] = "dev000"
+    elif shared == "images":
+        rows[0]["images"] = [first]
+    else:
+        shutil.copyfile(copy / first, copy / rows[0]["images"][0])
+    (copy / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=f"share {shared.split()[0]}"):
+        walk(copy, model, tmp_path / "run")
     assert model.asked == 0
+    (told,) = config_of(copy).plan().refused
+    assert f"share {shared.split()[0]}" in told
 
 
 class Dies:

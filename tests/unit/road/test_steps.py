@@ -103,3 +103,13 @@ def test_the_plan_is_the_sum_and_the_largest():
     one, two = road(RENDER).plan(), road(RENDER, {**RENDER, "name": "more", "set": {"scenes": 20}}).plan()
     assert two.minutes > one.minutes and two.disk_gb > one.disk_gb and two.memory_gb >= one.memory_gb
     assert len(two.notes) == 2
+
+
+def test_the_plan_tells_what_would_end_a_step_that_reads_no_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "draw").mkdir()
+    (tmp_path / "draw" / "cut.mp4").write_bytes(b"cut")
+    ask = {"name": "mine", "recipe": "nano", "reads": {"drives": ["draw"]}}
+    (told,) = road(ask).plan().refused
+    assert told.startswith("step mine: ") and "cut.mp4" in told
+    assert road(RENDER, ask).plan().refused == [], "here it is the step's name, and nothing is drawn yet"
