@@ -7,8 +7,8 @@
 drives:     rendered, with truth. --simulated adds scenes of render's traffic that are not drawn (so that all that
             is there counts as seen): longer, and enough of them for an interval.
 noise:      edgekit/mine/corrupt.py at three levels: bursts, confusions, hidden things, a drift.
-steps:      raw -> smoothed -> chained -> motion -> fused, then each step left out, and each alone. The chain learns
-            from the gold scenes.
+steps:      raw -> smoothed -> chained -> motion (its rules) -> fused, then each step left out, and each alone. The
+            chain learns from the gold scenes; deaf: the car's own motion has no say in it.
 expert:     simulated, of the stated recall and precision; what it and the labels are worth is measured on every
             fifth scene (gold), which is scored nowhere.
 an error:   a told state other than the truth's; of a speed: more than 5 km/h off. Unknown is no error, and is told
@@ -140,7 +140,13 @@ def main() -> None:
     parser.add_argument(
         "--simulated", nargs=2, type=int, metavar=("SCENES", "FRAMES"), help="traffic, not drawn"
     )
-    parser.add_argument("--first-seed", type=int, default=20_000, help="of the simulated scenes")
+    parser.add_argument(
+        "--first-seed",
+        nargs="+",
+        type=int,
+        default=[20_000],
+        help="of the simulated scenes; several: sets of them",
+    )
     parser.add_argument("--seeds", type=int, default=3, help="of the noise and of the simulated expert")
     parser.add_argument("--teacher", help="a Checkpoint or Bundle whose own errors are corrected, too")
     parser.add_argument("--throughput", action="store_true", help="speed and memory instead of labels")
@@ -167,10 +173,10 @@ def main() -> None:
             name, labels = teacher_labels(asked.teacher, asked.drives)
             own = level(scenes, [labels], rules)
             sources[f"{asked.drives}, {name}'s own errors"] = described(scenes, {"uncorrupted": own})
-        if asked.simulated:
-            say(f"simulating {asked.simulated[0]} scenes of {asked.simulated[1]} frames")
-            extra = simulated(*asked.simulated, asked.first_seed)
-            sources["traffic, not drawn"] = measured(extra, asked.seeds, rules, say)
+        for first in asked.first_seed if asked.simulated else ():
+            say(f"simulating {asked.simulated[0]} scenes of {asked.simulated[1]} frames from seed {first} on")
+            extra = simulated(*asked.simulated, first)
+            sources[f"traffic, not drawn, from seed {first} on"] = measured(extra, asked.seeds, rules, say)
         report = {
             "edgekit": __version__, "python": platform.python_version(), "load": round(os.getloadavg()[0], 2),
             "seeds": asked.seeds, "rules": motion.digest(rules)[:8], "expert": EXPERT, "sources": sources,

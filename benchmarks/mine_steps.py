@@ -1,6 +1,7 @@
 """Scenes with truth, their labels after each step of mining, and what is left wrong: see benchmarks/mine.py."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "without smoothing": ("chain", "motion", "fuse"),
     "without the chain": ("smooth", "motion", "fuse"),
     "without motion": ("smooth", "chain", "fuse"),
+    "chain deaf to motion": ("smooth", "deaf chain", "motion", "fuse"),
+    "all deaf to motion": ("smooth", "deaf chain", "fuse"),
     "smoothing and motion": ("smooth", "motion"),
     "chain alone": ("chain",),
     "motion alone": ("motion",),
@@ -163,14 +166,15 @@ def corrected(
     rules: list[motion.Rule],
     chain: Chain | None,
 ) -> tuple[Made, list[dict[str, float]]]:
-    """The labels after smoothing, the chain and motion where these are asked for, and each task's confidence."""
+    """The labels after smoothing, the chain and rules of motion where asked for, and each task's confidence."""
     speeds, accels, yaws = scene.motion
     labels, aside = raw, [set() for _ in raw]
     sure = [dict.fromkeys(TASKS, 1.0) for _ in raw]
     if "smooth" in steps:
         labels = smooth(labels, scene.times, speeds, MINED)
-    if "chain" in steps and chain:
-        labels, _ = decode(chain, raw, labels, scene.times, speeds, Lasting().sure)
+    if chain and {"chain", "deaf chain"} & set(steps):
+        heard = chain if "chain" in steps else deaf(chain)
+        labels, _ = decode(heard, raw, labels, scene.times, speeds, Lasting().sure)
     if "motion" in steps:
         known = motion.facts(scene.times, speeds, accels, yaws, labels)
         labels, fired = motion.apply(labels, known, rules)
@@ -180,6 +184,12 @@ def corrected(
                 if one.action == "review":
                     aside[i].add(one.task)
     return Made(labels, aside), sure
+
+
+def deaf(chain: Chain) -> Chain:
+    """The chain to which the car's own motion says nothing, but how long the road takes."""
+    quiet = {slot: replace(its, moves=np.ones_like(its.moves)) for slot, its in chain.slots.items()}
+    return replace(chain, slots=quiet)
 
 
 def variants(

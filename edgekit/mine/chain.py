@@ -7,13 +7,16 @@ is either clear, and then seldom wrong, or misled for a while, and then mostly s
 Elliott 1963). All its numbers are counted on gold drives, drawn to weak priors. Where forward and backward passes over
 the drive (Rabiner 1989) leave it ``sure`` of a value, that takes the majority's place; else the majority stands.
 
-Not for speeds: what misleads a teacher there drifts. The clock of a stay runs with time and with the road, as a
-signal changes by the one and a stop line is passed by the other. Where frames are further apart than ``GAP_S`` the
-majority stands.
+The car's own motion has a say as well (edgekit/mine/moves.py): who drives sees the road.
+
+Not for speeds: what misleads a teacher there drifts (a chain of speeds, with slips that are held for a while, was
+tried and removed no more than the median). The clock of a stay runs with time and with the road, as a signal changes
+by the one and a stop line is passed by the other. Where frames are further apart than ``GAP_S`` the majority stands.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +25,14 @@ import numpy as np
 
 from edgekit.core.label import SceneLabel, coherent
 from edgekit.mine.habits import UNKNOWN_MPS, GoldDrive, Habits, clock_of, habits_of, indices, told_s, turns
+from edgekit.mine.moves import fits
 from edgekit.mine.smooth import nearest_light
 
 GAP_S = 1.0  # between two frames of one stretch
+PIECE_S, MARGIN_S = 600.0, 60.0  # of a long stretch: parts, and what is heard on either side of each
 LEAST_S = 60.0  # of gold: less of it shows too few stays and errors to count
+HAZARDS = {"cones": "no", "obstacle": "none"}  # what they are where there is none
+WARY = 5  # a hazard that the majority saw goes where there is so many times less doubt
 CHAINED = ("light", "cones", "obstacle", "crossroad", "zebra")
 STAGES = 3
 RIGHT = 0.9  # of what a misled teacher says besides its wrong word, this share is right, where there is a third word
@@ -42,26 +49,15 @@ class Chain:
         self, slot: str, said: Sequence[str], times_s: Sequence[float], speeds_mps: Sequence[float | None]
     ) -> np.ndarray:
         """(n, N): how probable each value of the slot is at each frame of a stretch, given all that was said in it."""
-        habits = self.slots[slot]
-        time = np.asarray(times_s, float)
-        clock = clock_of(time, speeds_mps, self.cruise_mps)
-        return _passes(habits, indices(habits.values, said), np.diff(time), np.diff(clock))
+        its, time = self.slots[slot], np.asarray(times_s, float)
+        clock, moved = clock_of(time, speeds_mps, self.cruise_mps), fits(its.moves, time, speeds_mps)
+        return _passes(its, indices(its.values, said), moved, np.diff(time), np.diff(clock))
 
     def report(self) -> dict[str, Any]:
         """For people: per value how many seconds it stays at cruise, per slot how the teacher errs."""
         return {
             "cruise_mps": round(self.cruise_mps, 2),
-            "slots": {
-                slot: {
-                    "stays_s": {
-                        v: round(float(1 / end), 2) for v, end in zip(its.values, its.ends, strict=True)
-                    },
-                    "misled_a_minute": round(60 * its.misled, 2),
-                    "misled_s": round(1 / its.cleared, 2),
-                    "wrong": {"clear": round(its.wrong[0], 4), "misled": round(its.wrong[1], 4)},
-                }
-                for slot, its in self.slots.items()
-            },
+            "slots": {slot: its.report() for slot, its in self.slots.items()},
         }
 
 
@@ -81,6 +77,21 @@ def stretches(times_s: Sequence[float]) -> list[range]:
     return [range(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
 
 
+def pieces(times_s: Sequence[float]) -> list[tuple[range, range]]:
+    """(heard, kept): stretches, and of those longer than ``PIECE_S`` parts of it, each heard with ``MARGIN_S`` on
+    either side, so that a drive of hours takes the memory of minutes."""
+    out = []
+    for part in stretches(times_s):
+        start = part.start
+        while start < part.stop:
+            stop = bisect_left(times_s, times_s[start] + PIECE_S, start + 1, part.stop)
+            first = bisect_left(times_s, times_s[start] - MARGIN_S, part.start, start)
+            last = bisect_left(times_s, times_s[stop - 1] + MARGIN_S, stop, part.stop)
+            out.append((range(first, last), range(start, stop)))
+            start = stop
+    return out
+
+
 def decode(
     chain: Chain,
     said: Sequence[SceneLabel],
@@ -92,31 +103,35 @@ def decode(
     """The labels ``voted`` by windows, with each slot's value where the chain is ``sure`` of one, and these values'
     probabilities by slot. said: the teacher's own labels.
 
-    What windows left unknown stays so, and no value is given that the teacher never said of this stretch: what gold
-    drives are like is no sight of this one.
+    To take away cones or an obstacle takes ``WARY`` times less doubt. What windows left unknown stays so, and no value
+    is given that the teacher never said of this stretch: what gold drives are like is no sight of this one.
     """
     values = [label.model_dump() for label in voted]
     told: list[dict[str, float]] = [{} for _ in voted]
-    for part in stretches(times_s):
+    for part, kept in pieces(times_s):
         heard, first = said[part.start : part.stop], part.start
         for slot, its in chain.slots.items() if len(part) > 1 else ():
             words = [getattr(label, slot) for label in heard]
             after = chain.posterior(slot, words, [times_s[i] for i in part], [speeds_mps[i] for i in part])
-            best = after.argmax(axis=1)
-            for i in np.flatnonzero(after.max(axis=1) > sure):
+            best, probable = after.argmax(axis=1), after.max(axis=1)
+            for i in np.flatnonzero(probable > sure):
                 value, row = its.values[best[i]], values[first + i]
-                if row[slot] == "unknown" or value not in words:
+                if first + i not in kept or row[slot] == "unknown" or value not in words:
                     continue
-                told[first + i][slot] = round(float(after[i, best[i]]), 3)
+                if value == HAZARDS.get(slot) != row[slot] and probable[i] < 1 - (1 - sure) / WARY:
+                    continue
+                told[first + i][slot] = round(float(probable[i]), 3)
                 if value != row[slot]:
                     row |= {slot: value} | (nearest_light(heard, i, value) if slot == "light" else {})
     return [coherent(row) for row in values], told
 
 
-def _passes(habits: Habits, said: list[int], seconds: np.ndarray, clock: np.ndarray) -> np.ndarray:
-    """The posterior of forward and backward passes; said: (n,) indices, -1 where nothing is told."""
+def _passes(
+    habits: Habits, said: list[int], moved: np.ndarray, seconds: np.ndarray, clock: np.ndarray
+) -> np.ndarray:
+    """The posterior of forward and backward passes; said: (n,) indices, -1 where nothing is told; moved: (n, N)."""
     n, values = len(said), len(habits.values)
-    says = np.stack([_says(habits, word) for word in said])[:, :, None, :]
+    says = (np.stack([_says(habits, word) for word in said]) * moved[:, :, None])[:, :, None, :]
     leaves = 1 - np.exp(-STAGES * np.outer(clock, habits.ends))
     enter, clear = turns(habits.misled, habits.cleared, seconds)
     ahead, part = np.empty((n, values, STAGES, values + 1)), habits.misled / (habits.misled + habits.cleared)

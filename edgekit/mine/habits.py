@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgekit.core.label import SLOTS, SceneLabel
+from edgekit.mine.moves import CELLS, cells, ratios
 
 ROUNDS = 15  # of expectation and maximisation; the last five move no rate by 1 %
 UNKNOWN_MPS = 10.0
@@ -33,7 +34,8 @@ class GoldDrive(NamedTuple):
 @dataclass(frozen=True)
 class Habits:
     """Of one slot. values: N words; ends: (N,) stays that end per unit of the clock; goes: (N, N) what follows; share:
-    (N,) of the time; misled, cleared: per second; wrong: (when clear, when misled); taken: (N, N) for what."""
+    (N,) of the time; misled, cleared: per second; wrong: (when clear, when misled); taken: (N, N) for what; moves:
+    (N, CELLS) what the car does meanwhile, as ratios (edgekit/mine/moves.py)."""
 
     values: tuple[str, ...]
     ends: np.ndarray
@@ -43,6 +45,16 @@ class Habits:
     cleared: float
     wrong: tuple[float, float]
     taken: np.ndarray
+    moves: np.ndarray
+
+    def report(self) -> dict[str, Any]:
+        """For people: how many seconds each value stays at cruise, and how the teacher errs."""
+        return {
+            "stays_s": {v: round(float(1 / end), 2) for v, end in zip(self.values, self.ends, strict=True)},
+            "misled_a_minute": round(60 * self.misled, 2),
+            "misled_s": round(1 / self.cleared, 2),
+            "wrong": {"clear": round(self.wrong[0], 4), "misled": round(self.wrong[1], 4)},
+        }
 
 
 def habits_of(slot: str, drives: Sequence[GoldDrive], cruise: float) -> Habits:
@@ -50,7 +62,7 @@ def habits_of(slot: str, drives: Sequence[GoldDrive], cruise: float) -> Habits:
     values = tuple(v for v in SLOTS[slot] if v != "unknown")
     n = len(values)
     shown, stays, ended = (np.zeros(n) for _ in range(3))
-    follows, taken = np.zeros((n, n)), np.zeros((n, n))
+    follows, taken, moved = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, CELLS))
     sequences = []
     for drive in drives:
         true, said = (
@@ -65,6 +77,9 @@ def habits_of(slot: str, drives: Sequence[GoldDrive], cruise: float) -> Habits:
                 stays[a] += clock[i] - clock[i - 1]
                 ended[a] += a != b
                 follows[a, b] += a != b
+        for a, cell, seconds in zip(true, cells(time, drive.speeds_mps), [0.0, *np.diff(time)], strict=True):
+            if min(a, cell) >= 0:
+                moved[a, cell] += seconds
         errs: list[bool | None] = []
         for a, b in zip(true, said, strict=True):
             errs.append(None if min(a, b) < 0 else a != b)
@@ -78,7 +93,7 @@ def habits_of(slot: str, drives: Sequence[GoldDrive], cruise: float) -> Habits:
     unseen = np.maximum(RARE - shown, FEW)
     follows = (follows + share[:, None] * unseen) * other
     confused = (taken + FEW) * other
-    misled, cleared, wrong = _teacher(sequences)
+    misled, cleared, wrong = misleading(sequences)
     usual = (ended.sum() + 1) / (whole + 10.0)  # at least one change in ten seconds more than was seen
     usual = np.where(shown < RARE, np.maximum(usual, 1 / RARE_S), usual)
     ends = (follows.sum(axis=1) + 1) / (stays + 1 / usual)
@@ -91,6 +106,7 @@ def habits_of(slot: str, drives: Sequence[GoldDrive], cruise: float) -> Habits:
         cleared,
         wrong,
         confused / confused.sum(axis=1, keepdims=True),
+        ratios(moved),
     )
 
 
@@ -111,7 +127,7 @@ def told_s(slot: str, drives: Sequence[GoldDrive]) -> float:
     return whole
 
 
-def _teacher(
+def misleading(
     sequences: list[tuple[list[bool | None], np.ndarray]],
 ) -> tuple[float, float, tuple[float, float]]:
     """(misled, cleared, wrong) from where the teacher erred: Baum and Welch's algorithm with priors (MAP), two modes.
