@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -163,30 +163,50 @@ class EndpointAnswerer:
             else:
                 self.proven, self._refused = True, 0
                 give(place, told)
-            while self.proven and refused:
+            while self.proven and refused and not ended.is_set():
                 first = min(refused)
                 if self._refused == MOST_REFUSED:
+                    ended.set()
                     one = refused[first]
                     raise UserError(one.what, f"{one.why} (after {MOST_REFUSED} such in a row)", one.do)
                 self._refused += 1
                 give(first, refused.pop(first).answer())
 
-        lock = threading.Lock()
+        ended, over, lock, failures = threading.Event(), threading.Event(), threading.Lock(), []
 
         def ask(place: int) -> None:
-            told = self._one(asked[place], prompts[place])
-            with lock:
-                take(place, told)
-
-        # Each thread hands on what it was told: Ctrl-C breaks into the main thread, wherever that is.
-        with ThreadPoolExecutor(min(self.batch, max(len(asked), 1))) as pool:
+            if ended.is_set():
+                return
             try:
-                for done in as_completed([pool.submit(ask, place) for place in range(len(asked))]):
-                    done.result()
-            except BaseException:
-                # What is under way is worked on, and may be paid for: it is waited for and kept.
-                pool.shutdown(cancel_futures=True)
-                raise
+                told = self._one(asked[place], prompts[place])
+                with lock:
+                    take(place, told)
+            except BaseException as error:
+                ended.set()
+                failures.append(error)
+
+        def ask_all() -> None:
+            try:
+                with ThreadPoolExecutor(min(self.batch, max(len(asked), 1))) as pool:
+                    for place in range(len(asked)):
+                        pool.submit(ask, place)
+            finally:
+                over.set()
+
+        # Ctrl-C breaks into the main thread, wherever that is: here it only waits, and each thread hands on what it
+        # was told. (An interrupted join() makes Python 3.11 believe that the thread has ended.)
+        asking = threading.Thread(target=ask_all)
+        try:
+            asking.start()
+            over.wait()
+        except BaseException:
+            ended.set()
+            # What is under way is worked on, and may be paid for: it is waited for and kept.
+            if asking.is_alive():
+                over.wait()
+            raise
+        if failures:
+            raise failures[0]
         if refused:
             raise refused[min(refused)]
         return [answers[i] for i in range(len(asked))]

@@ -46,11 +46,23 @@ class Chain:
     cruise_mps: float
 
     def posterior(
-        self, slot: str, said: Sequence[str], times_s: Sequence[float], speeds_mps: Sequence[float | None]
+        self,
+        slot: str,
+        said: Sequence[str],
+        times_s: Sequence[float],
+        speeds_mps: Sequence[float | None],
+        measured_mps: Sequence[float | None] | None = None,
     ) -> np.ndarray:
-        """(n, N): how probable each value of the slot is at each frame of a stretch, given all that was said in it."""
+        """(n, N): how probable each value of the slot is at each frame of a stretch, given all that was said in it.
+
+        measured_mps: the speeds without those that were filled into gaps, which tell how far a car went and nothing
+        of why; all of them where None.
+        """
         its, time = self.slots[slot], np.asarray(times_s, float)
-        clock, moved = clock_of(time, speeds_mps, self.cruise_mps), fits(its.moves, time, speeds_mps)
+        clock, moved = (
+            clock_of(time, speeds_mps, self.cruise_mps),
+            fits(its.moves, time, speeds_mps if measured_mps is None else measured_mps),
+        )
         return _passes(its, indices(its.values, said), moved, np.diff(time), np.diff(clock))
 
     def report(self) -> dict[str, Any]:
@@ -99,24 +111,26 @@ def decode(
     times_s: Sequence[float],
     speeds_mps: Sequence[float | None],
     sure: float,
+    measured_mps: Sequence[float | None] | None = None,
 ) -> tuple[list[SceneLabel], list[dict[str, float]]]:
     """The labels ``voted`` by windows, with each slot's value where the chain is ``sure`` of one, and these values'
-    probabilities by slot. said: the teacher's own labels.
+    probabilities by slot. said: the teacher's own labels; measured_mps: see ``Chain.posterior``.
 
     To take away cones or an obstacle takes ``WARY`` times less doubt. What windows left unknown stays so, and no value
     is given that the teacher never said of this stretch: what gold drives are like is no sight of this one.
     """
+    told_of = (times_s, speeds_mps, speeds_mps if measured_mps is None else measured_mps)
     values = [label.model_dump() for label in voted]
     told: list[dict[str, float]] = [{} for _ in voted]
     for part, kept in pieces(times_s):
         heard, first = said[part.start : part.stop], part.start
         for slot, its in chain.slots.items() if len(part) > 1 else ():
             words = [getattr(label, slot) for label in heard]
-            after = chain.posterior(slot, words, [times_s[i] for i in part], [speeds_mps[i] for i in part])
+            after = chain.posterior(slot, words, *([known[i] for i in part] for known in told_of))
             best, probable = after.argmax(axis=1), after.max(axis=1)
             for i in np.flatnonzero(probable > sure):
                 value, row = its.values[best[i]], values[first + i]
-                if first + i not in kept or row[slot] == "unknown" or value not in words:
+                if not kept.start <= first + i < kept.stop or row[slot] == "unknown" or value not in words:
                     continue
                 if value == HAZARDS.get(slot) != row[slot] and probable[i] < 1 - (1 - sure) / WARY:
                     continue

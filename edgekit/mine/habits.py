@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgekit.core.label import SLOTS, SceneLabel
-from edgekit.mine.moves import CELLS, cells, ratios
+from edgekit.mine.moves import CELLS, STANDING, cells, ratios
 
 ROUNDS = 15  # of expectation and maximisation; the last five move no rate by 1 %
 UNKNOWN_MPS = 10.0
@@ -48,9 +48,13 @@ class Habits:
     moves: np.ndarray
 
     def report(self) -> dict[str, Any]:
-        """For people: how many seconds each value stays at cruise, and how the teacher errs."""
+        """For people: how many seconds each value stays at cruise, how much more often a standing car is beside it
+        than at all, and how the teacher errs."""
         return {
             "stays_s": {v: round(float(1 / end), 2) for v, end in zip(self.values, self.ends, strict=True)},
+            "standing": {
+                v: round(float(r), 2) for v, r in zip(self.values, self.moves[:, STANDING], strict=True)
+            },
             "misled_a_minute": round(60 * self.misled, 2),
             "misled_s": round(1 / self.cleared, 2),
             "wrong": {"clear": round(self.wrong[0], 4), "misled": round(self.wrong[1], 4)},
@@ -93,7 +97,7 @@ def habits_of(slot: str, drives: Sequence[GoldDrive], cruise: float) -> Habits:
     unseen = np.maximum(RARE - shown, FEW)
     follows = (follows + share[:, None] * unseen) * other
     confused = (taken + FEW) * other
-    misled, cleared, wrong = misleading(sequences)
+    misled, cleared, wrong = _teacher(sequences)
     usual = (ended.sum() + 1) / (whole + 10.0)  # at least one change in ten seconds more than was seen
     usual = np.where(shown < RARE, np.maximum(usual, 1 / RARE_S), usual)
     ends = (follows.sum(axis=1) + 1) / (stays + 1 / usual)
@@ -127,7 +131,7 @@ def told_s(slot: str, drives: Sequence[GoldDrive]) -> float:
     return whole
 
 
-def misleading(
+def _teacher(
     sequences: list[tuple[list[bool | None], np.ndarray]],
 ) -> tuple[float, float, tuple[float, float]]:
     """(misled, cleared, wrong) from where the teacher erred: Baum and Welch's algorithm with priors (MAP), two modes.

@@ -105,23 +105,30 @@ class Story:
         return smooth(self.steps["raw"], self.times_s, self.speeds, windows, smoothing.causal)
 
     def _chain(self, chain: Chain, sure: float) -> list[SceneLabel]:
-        after, self.lasting = decode(chain, self.steps["raw"], self.labels, self.times_s, self.speeds, sure)
+        after, self.lasting = decode(
+            chain,
+            self.steps["raw"],
+            self.labels,
+            self.times_s,
+            self.speeds,
+            sure,
+            self._measured("speed_mps"),
+        )
         return after
 
     def _move(self, rules: Sequence[Rule]) -> list[SceneLabel]:
-        known = self.drive.telemetry
-
-        def column(name: str) -> list[float | None]:
-            """None where nothing was measured: what was filled into a gap convicts no label."""
-            if known is None:
-                return [None] * len(self.numbers)
-            return [float(v) if np.isfinite(v) else None for v in known.measured(name)[self.numbers]]
-
         before = self.labels
-        speeds, accels, yaws = map(column, ("speed_mps", "accel_mps2", "yaw_rate_rps"))
+        speeds, accels, yaws = map(self._measured, ("speed_mps", "accel_mps2", "yaw_rate_rps"))
         moved = facts(self.times_s, speeds, accels, yaws, before)
         after, self.fired = apply(before, moved, rules)
         return after
+
+    def _measured(self, name: str) -> list[float | None]:
+        """None where nothing was measured: what was filled into a gap convicts no label."""
+        known = self.drive.telemetry
+        if known is None:
+            return [None] * len(self.numbers)
+        return [float(v) if np.isfinite(v) else None for v in known.measured(name)[self.numbers]]
 
     def _told(self, i: int) -> tuple[SceneLabel, rows.Marks]:
         """The i-th frame before detectors spoke."""

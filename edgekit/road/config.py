@@ -58,7 +58,7 @@ class RoadConfig(Config):
 
     def plan(self) -> Plan:
         """The sum of the steps' times and disks, and the largest step's memory; what would end a step that reads no
-        other one. The others are foreseen as far as their recipes go."""
+        other one: of the others it is not known before these have written."""
         configs = {step.name: resolve(step, {}) for step in self.steps}
         plans = {name: config.plan() for name, config in configs.items()}
         first = [name for name, config in configs.items() if not reads(config) & configs.keys()]

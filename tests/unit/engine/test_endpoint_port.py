@@ -19,6 +19,7 @@ from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
 from edgekit.core.label import SLOTS, SceneLabel, parse_answer, to_answer
 from edgekit.dataset.answers import AnswerLog, ask_all
+from edgekit.engine.answerer import Answer
 from edgekit.engine.endpoint import MAX_REPLY, MOST_REFUSED, Endpoint, EndpointAnswerer
 from edgekit.engine.pressure import Gate
 from edgekit.engine.refusal import was_refused
@@ -399,6 +400,43 @@ def test_ctrl_c_while_an_answer_is_written_down_does_not_lose_it(opened, tmp_pat
     finally:
         signal.signal(signal.SIGINT, before)
     assert logged(place)[:3] == ["k0", "k1", "k2"] and len(logged(place)) < 64
+
+
+def test_ctrl_c_at_any_moment_loses_no_answer_and_leaves_nobody_asking(monkeypatch):
+    """Forty interrupts, spread over all of a call, its beginning too."""
+    random, kept, came = np.random.default_rng(0), [], []
+
+    def one(self, pictures, prompt):
+        time.sleep(0.001)
+        came.append(int(prompt))
+        return Answer(prompt, None)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EndpointAnswerer, "_one", one)
+    answerer = EndpointAnswerer("http://127.0.0.1:9/v1", "m", contract=CONTRACT, parallel=4)
+    before, stopped = signal.signal(signal.SIGALRM, interrupt), 0
+    try:
+        for _ in range(40):
+            kept.clear(), came.clear()
+            try:
+                signal.setitimer(signal.ITIMER_REAL, float(random.uniform(1e-5, 0.012)))
+                answerer.answer(
+                    frames(40), [str(i) for i in range(40)], lambda place, answer: kept.append(place)
+                )
+            except KeyboardInterrupt:
+                stopped += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            assert sorted(kept) == sorted(came)
+            told = len(kept)
+            time.sleep(0.005)
+            assert len(kept) == told
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        answerer.close()
+    assert stopped >= 10
 
 
 def test_a_refused_frame_is_asked_again_by_a_new_start_and_a_log_tells_that_the_port_has_answered(

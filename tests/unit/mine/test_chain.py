@@ -9,6 +9,7 @@ import pytest
 
 from edgekit.core.errors import UserError
 from edgekit.core.label import SceneLabel, coherent
+from edgekit.drives import DriveInfo, Telemetry, write_drive
 from edgekit.engine.answerer import Answer
 from edgekit.library import default_prompt
 from edgekit.mine import chain as module
@@ -92,7 +93,7 @@ def sequences(seed, misled=0.1, cleared=1.0, wrong=(0.02, 0.8), seconds=4000.0, 
 
 @pytest.mark.parametrize("seed, fps", [(0, 5.0), (1, 5.0), (2, 2.0)])
 def test_how_a_teacher_errs_is_found_again(seed, fps):
-    misled, cleared, wrong = learning.misleading(sequences(seed, fps=fps))
+    misled, cleared, wrong = learning._teacher(sequences(seed, fps=fps))
     assert misled == pytest.approx(0.1, rel=0.25) and cleared == pytest.approx(1.0, rel=0.25)
     assert wrong[0] == pytest.approx(0.02, abs=0.01) and wrong[1] == pytest.approx(0.8, abs=0.08)
 
@@ -100,7 +101,7 @@ def test_how_a_teacher_errs_is_found_again(seed, fps):
 def test_errors_that_come_singly_are_not_taken_for_spells():
     random = np.random.default_rng(0)
     errs = [bool(e) for e in random.random(8000) < 0.1]
-    _, _, wrong = learning.misleading([(errs, np.full(7999, 0.2))])
+    _, _, wrong = learning._teacher([(errs, np.full(7999, 0.2))])
     assert (
         wrong[0] == pytest.approx(0.1, abs=0.02) and wrong[1] < 0.4
     )  # spells in which little more goes wrong
@@ -278,9 +279,9 @@ def test_stays_pass_with_the_road_too():
     )  # what is passed at 30 m/s may have been there for less than a second
 
 
-def test_a_long_drive_is_heard_in_pieces_and_tells_the_same(monkeypatch):
-    taught, n = learn(gold(range(100, 110))), 1500
-    truth, times, speeds = red_and_green(3, n)
+def test_a_long_drive_is_heard_in_pieces_and_tells_much_the_same(monkeypatch):
+    taught = learn(gold(range(100, 110)))
+    truth, times, speeds = obedient(3, n := 1500)
     times = [*times[:900], *(t + 30 for t in times[900:])]  # a pause
     said = corrupt(truth, times, "middle", 5)
     whole = decode(taught, said, said, times, speeds, 0.9)
@@ -289,8 +290,11 @@ def test_a_long_drive_is_heard_in_pieces_and_tells_the_same(monkeypatch):
     assert [i for _, kept in parts for i in kept] == list(range(n)) and len(parts) == 7
     assert all(times[heard[-1]] - times[heard[0]] <= 170 for heard, _ in parts)
     after, told = decode(taught, said, said, times, speeds, 0.9)
-    assert after == whole[0] != said
-    assert [set(row) for row in told] == [set(row) for row in whole[1]]
+    assert after != said
+    # A value within a thousandth of ``sure`` may fall to the other side.
+    assert np.mean([a == b for a, b in zip(after, whole[0], strict=True)]) > 0.99
+    both = [(row[k], other[k]) for row, other in zip(told, whole[1], strict=True) for k in row.keys() & other]
+    assert max(abs(a - b) for a, b in both) < 0.01
 
 
 def obedient(seed, n=600, moving=True):
@@ -321,6 +325,43 @@ def test_the_cars_own_motion_has_a_say_where_it_told_something_in_gold():
             left[name, known] = wrong
     # Standing speaks of red alone, which is a third of what can be wrong.
     assert left["motion", True] < 0.9 * min(left["motion", False], left["control", True])
+
+
+def test_a_car_that_stands_for_minutes_is_no_red_light():
+    """Gold in which a car stands at red alone; then it is parked, or in a jam at green, and the teacher is right."""
+    drives = []
+    for seed in range(100, 108):
+        truth, times, speeds = obedient(seed)
+        drives.append(GoldDrive(times, speeds, truth, corrupt(truth, times, "middle", seed)))
+    taught = learn(drives)
+    assert taught.report()["slots"]["light"]["standing"]["red"] > 2
+    for colour in ("none", "green"):
+        for seconds in (20, 120):
+            n = 5 * seconds
+            said = [label("none")] * 50 + [label("red")] * 50 + [label("none")] * 50 + [label(colour)] * n
+            driven = [10.0] * 50 + [0.0] * 50 + [10.0] * 50 + [0.0] * n
+            after, _ = decode(taught, said, said, [i / 5 for i in range(len(said))], driven, 0.9)
+            assert wrong_lights(said, after) <= 1, (colour, seconds)
+
+
+def test_a_speed_that_was_filled_in_says_nothing(tmp_path, monkeypatch):
+    """Rows of telemetry 4 s apart: how far the car went is known between them, and not why."""
+    heard, t = [], np.arange(0, 12, 4.0)
+    known = Telemetry(t, np.full(3, 10.0), np.zeros(3), np.zeros(3))
+    frames = [np.full((56, 112, 3), RGB["none"], np.uint8)] * 41
+    write_drive(tmp_path / "set" / "drives" / "d", DriveInfo(id="d", fps=5, scene="s"), frames, known)
+    decoded = module.decode
+
+    def listening(*args):
+        heard.append((args[4], args[6]))
+        return decoded(*args)
+
+    monkeypatch.setattr("edgekit.mine.story.decode", listening)
+    taught = gold_dataset(tmp_path, 400)
+    config = config_of(tmp_path / "set", gold=str(taught), chain={}, reading={"gap_s": 10.0})
+    mined(tmp_path, config, "run", ColourTeacher())
+    ((filled, measured),) = heard
+    assert None not in filled and measured.count(None) >= 25 and measured[0] == measured[20] == 10.0
 
 
 def test_what_windows_left_unknown_stays_unknown():

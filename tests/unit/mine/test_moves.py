@@ -41,13 +41,36 @@ def test_what_gold_shows_little_of_says_little():
     assert moves.ratios(np.zeros((2, moves.CELLS))) == pytest.approx(np.ones((2, moves.CELLS)))
 
 
+def test_what_gold_never_shows_says_nothing_however_common_a_value_is():
+    seconds = np.zeros((3, moves.CELLS))
+    seconds[0, :9], seconds[1, 3:6], seconds[2, 4] = 90, 20, 0.5
+    ratio = moves.ratios(seconds)
+    assert ratio[:, 9:] == pytest.approx(np.ones((3, moves.CELLS - 9)))
+    usual = (seconds.sum(axis=0) + 1) / (seconds.sum() + moves.CELLS)
+    assert (ratio * usual).sum(axis=1) == pytest.approx(np.ones(3)), "shares of a value's time"
+
+
+def test_a_car_that_stands_for_long_says_no_more_than_one_that_stood_for_a_moment():
+    ratio = np.full((1, moves.CELLS), 3.0)
+    told = []
+    for seconds in (1, 10, 600):
+        times = np.arange(5 * seconds) / 5
+        told.append(np.log(moves.fits(ratio, times, [0.0] * len(times))).sum() / np.log(3))
+    assert told == pytest.approx([1 / moves.MOVES_S, moves.MOST_LOOKS, moves.MOST_LOOKS])
+    times = np.arange(100) / 5
+    both = moves.fits(ratio, times, [0.0] * 50 + [20.0] * 50)  # another cell is another say
+    assert np.log(both).sum() / np.log(3) > 2 * moves.MOST_LOOKS - 0.01
+
+
 def test_motion_says_as_much_in_a_second_at_any_frame_rate():
     ratio = np.ones((2, moves.CELLS))
     ratio[0], ratio[1] = 2.0, 0.5
-    found = []
+    found, seconds = [], moves.MOVES_S * moves.MOST_LOOKS / 2
     for fps in (2, 5, 30):
-        times = np.arange(6 * fps) / fps
+        times = np.arange(int(seconds * fps)) / fps
         found.append(np.log(moves.fits(ratio, times, [5.0] * len(times))).sum(axis=0))
-    assert np.allclose(found, found[0]) and found[0] == pytest.approx(6 / moves.MOVES_S * np.log([2.0, 0.5]))
+    assert np.allclose(found, found[0]) and found[0] == pytest.approx(
+        seconds / moves.MOVES_S * np.log([2.0, 0.5])
+    )
     assert (moves.fits(ratio, [0.0, 0.2], [None, None]) == 1).all()
     assert moves.fits(ratio, [0.0, 60.0], [5.0, 5.0])[0].tolist() == [2.0, 0.5], "a look at most"
