@@ -198,12 +198,12 @@ class EndpointAnswerer:
         asking = threading.Thread(target=ask_all)
         try:
             asking.start()
-            over.wait()
+            _until(over)
         except BaseException:
             ended.set()
             # What is under way is worked on, and may be paid for: it is waited for and kept.
             if asking.is_alive():
-                over.wait()
+                _until(over)
             raise
         if failures:
             raise failures[0]
@@ -328,6 +328,13 @@ class EndpointAnswerer:
         what = f"endpoint {self.url}: not a chat completion"
         said = of_one(200, f"not a chat completion: {why}")
         return Refused(what, why, "name an OpenAI-compatible URL, up to /v1", said)
+
+
+def _until(over: threading.Event) -> None:
+    """Waits, awake now and then: a signal that another thread was given does not wake the main one, which alone
+    hears of it."""
+    while not over.wait(0.05):
+        pass
 
 
 def _data_url(picture: np.ndarray) -> str:
