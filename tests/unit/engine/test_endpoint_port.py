@@ -1,114 +1,21 @@
 """The endpoint against a port of the test's own: repair, several pictures, refusals, back-pressure, bounds."""
 
-import base64
-import io
 import json
-import os
-import signal
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from edgekit.core.contract import Contract
 from edgekit.core.errors import UserError
-from edgekit.core.label import SLOTS, SceneLabel, parse_answer, to_answer
-from edgekit.dataset.answers import AnswerLog, ask_all
-from edgekit.engine.answerer import Answer
+from edgekit.core.label import SLOTS, SceneLabel, parse_answer
 from edgekit.engine.endpoint import MAX_REPLY, MOST_REFUSED, Endpoint, EndpointAnswerer
 from edgekit.engine.pressure import Gate
 from edgekit.engine.refusal import was_refused
 from edgekit.engine.repair import fault, repair_text
-
-CONTRACT = Contract(width=112, height=56)
-GOOD = to_answer(SceneLabel(cones="yes"))
-
-
-class Port(ThreadingHTTPServer):
-    """Answers as ``reply(question)`` says: (status, content or whole body as bytes, headers); status 0 hangs up."""
-
-    def __init__(self, reply):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.reply, self.asked, self.most, self._inside = reply, [], 0, 0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        port, question = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with port.lock:
-            port.asked.append(question)
-            port._inside += 1
-            port.most = max(port.most, port._inside)
-        try:
-            status, said, headers = port.reply(question)
-        finally:
-            with port.lock:
-                port._inside -= 1
-        if not status:
-            self.close_connection = True
-            return
-        body = said
-        if isinstance(said, str):
-            body = json.dumps({"choices": [{"message": {"content": said}}]}).encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        try:
-            self.wfile.write(body)
-        except OSError:
-            pass  # the client has read enough
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def opened():
-    """A function: reply -> (port, answerer); all are closed at the end."""
-    made = []
-
-    def start(reply, **more):
-        port = Port(reply)
-        thread = threading.Thread(target=port.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        answerer = EndpointAnswerer(port.url, "teacher", contract=CONTRACT, **more)
-        made.append((port, thread, answerer))
-        return port, answerer
-
-    yield start
-    for port, thread, answerer in made:
-        answerer.close()
-        port.shutdown()
-        port.server_close()
-        thread.join()
-
-
-@pytest.fixture
-def slept(monkeypatch):
-    naps = []
-    monkeypatch.setattr("edgekit.engine.endpoint.time.sleep", naps.append)
-    return naps
-
-
-def frames(n=1):
-    return [np.full((90, 160, 3), i, np.uint8) for i in range(n)]
-
-
-def decoded(question):
-    parts = question["messages"][1]["content"]
-    urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1])))) for url in urls]
+from tests.unit.engine.conftest import GOOD, decoded, frames, refusing
 
 
 def by_turn(*said):
@@ -236,17 +143,7 @@ def test_more_pictures_than_the_recipe_allows_are_not_sent(opened):
 
 # --- refusals -----------------------------------------------------------------------------------
 
-FILTERED = json.dumps({"error": {"message": "content filter", "code": 400}}).encode()
 ODD = [b"{}", b'{"choices": []}', b'{"choices": [{}]}', b"[]", b'{"choices": [{"message": null}]}']
-
-
-def shade(question):
-    """The number of the frame that is asked about (see ``frames``)."""
-    return int(decoded(question)[0][0, 0, 0])
-
-
-def refusing(which, status=400, body=FILTERED):
-    return lambda question: (status, body, {}) if shade(question) in which else (200, GOOD, {})
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -305,159 +202,6 @@ def test_a_port_that_refuses_everything_from_some_frame_on_is_an_error(opened):
 def test_what_a_model_says_is_no_refusal(opened):
     (answer,) = opened(by_turn("HTTP 400: what?", "HTTP 400: what?"))[1].answer(frames(), ["?"])
     assert answer.label is None and not was_refused(answer)
-
-
-# --- what finished is kept ----------------------------------------------------------------------
-
-
-def asked(answerer, log, n, batch=8):
-    keys = [f"k{i}" for i in range(n)]
-    return ask_all(answerer, keys, ["?"] * n, lambda first: iter(frames(n)[first:]), log, batch)
-
-
-def logged(place):
-    return sorted(AnswerLog(place).answers) if place.is_file() else []
-
-
-def test_of_a_batch_that_fails_the_finished_answers_are_in_the_log(opened, slept, tmp_path):
-    place = tmp_path / "answers.jsonl"
-    _, answerer = opened(refusing(range(5, 8), 0), parallel=1)
-    with pytest.raises(UserError, match="not reachable") as error:
-        asked(answerer, AnswerLog(place), 8)
-    assert logged(place) == ["k0", "k1", "k2", "k3", "k4"]
-    assert "start the same command again" in error.value.do and "kept" in error.value.do
-    port, answerer = opened(lambda question: (200, GOOD, {}))
-    assert all(a.label for a in asked(answerer, AnswerLog(place), 12))
-    assert sorted(map(shade, port.asked)) == [5, 6, 7, 8, 9, 10, 11]
-
-
-def test_nothing_is_said_to_be_kept_where_nothing_is(opened, slept, tmp_path):
-    _, answerer = opened(lambda question: (0, "", {}))
-    with pytest.raises(UserError) as error:
-        asked(answerer, AnswerLog(tmp_path / "answers.jsonl"), 8)
-    assert "kept" not in error.value.do
-
-
-def test_what_was_under_way_when_another_failed_is_kept_too(opened, slept, tmp_path):
-    """The slow one ends only after the failure was told to the client."""
-    failed = threading.Event()
-
-    def reply(question):
-        if shade(question) == 1:
-            failed.set()
-            return 404, b"", {}
-        failed.wait(30)
-        threading.Event().wait(0.05)  # time.sleep is ``slept``
-        return 200, GOOD, {}
-
-    place = tmp_path / "answers.jsonl"
-    with pytest.raises(UserError, match="HTTP 404"):
-        asked(opened(reply, parallel=2)[1], AnswerLog(place), 2)
-    assert logged(place) == ["k0"]
-
-
-def test_ctrl_c_keeps_every_answer_that_the_port_gave(opened, tmp_path):
-    place, given, lock, stopped = tmp_path / "answers.jsonl", [], threading.Lock(), threading.Event()
-
-    def reply(question):
-        number = shade(question)
-        if number == 4:
-            os.kill(os.getpid(), signal.SIGINT)
-            stopped.set()
-        elif number > 4:
-            stopped.wait(30)
-            threading.Event().wait(0.1)  # a busy machine's main thread has time to hear of it
-        with lock:
-            given.append(f"k{number}")
-        return 200, GOOD, {}
-
-    _, answerer = opened(reply, parallel=2)
-    # Whoever starts the tests in the background has the signal ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            asked(answerer, AnswerLog(place), 64, batch=64)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert logged(place) == sorted(given) and 5 <= len(given) < 64
-
-
-def test_ctrl_c_while_an_answer_is_written_down_does_not_lose_it(opened, tmp_path):
-    """It came, and may be paid for, but is not in the log yet."""
-    place = tmp_path / "answers.jsonl"
-
-    class Slow(AnswerLog):
-        def add(self, keys, answers):
-            if "k2" in keys:
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(0.2)  # the handler has run
-            super().add(keys, answers)
-
-    def reply(question):
-        if shade(question) > 2:
-            threading.Event().wait(0.1)  # a busy machine's main thread has time to hear of it
-        return 200, GOOD, {}
-
-    _, answerer = opened(reply, parallel=1)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            asked(answerer, Slow(place), 64, batch=64)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert logged(place)[:3] == ["k0", "k1", "k2"] and len(logged(place)) < 64
-
-
-def test_ctrl_c_at_any_moment_loses_no_answer_and_leaves_nobody_asking(monkeypatch):
-    """Forty interrupts, spread over all of a call, its beginning too."""
-    random, kept, came, armed = np.random.default_rng(0), [], [], threading.Event()
-
-    def one(self, pictures, prompt):
-        time.sleep(0.001)
-        came.append(int(prompt))
-        return Answer(prompt, None)
-
-    def interrupt(*_):
-        if armed.is_set():
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(EndpointAnswerer, "_one", one)
-    answerer = EndpointAnswerer("http://127.0.0.1:9/v1", "m", contract=CONTRACT, parallel=4)
-    before, stopped = signal.signal(signal.SIGALRM, interrupt), 0
-    try:
-        for _ in range(40):
-            kept.clear(), came.clear()
-            try:
-                armed.set()
-                signal.setitimer(signal.ITIMER_REAL, float(random.uniform(1e-5, 0.012)))
-                answerer.answer(
-                    frames(40), [str(i) for i in range(40)], lambda place, answer: kept.append(place)
-                )
-                armed.clear()
-            except KeyboardInterrupt:
-                stopped += 1
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            assert sorted(kept) == sorted(came)
-            told = len(kept)
-            time.sleep(0.005)
-            assert len(kept) == told
-    finally:
-        signal.signal(signal.SIGALRM, before)
-        answerer.close()
-    assert stopped >= 10
-
-
-def test_a_refused_frame_is_asked_again_by_a_new_start_and_a_log_tells_that_the_port_has_answered(
-    opened, tmp_path
-):
-    place = tmp_path / "answers.jsonl"
-    _, answerer = opened(refusing({3, 7}), parallel=1)
-    asked(answerer, AnswerLog(place), 7, batch=7)
-    port, again = opened(refusing({3, 7}))
-    found = asked(again, AnswerLog(place), 8)  # nothing but refusals are left
-    assert found[7].text == "HTTP 400: content filter" and sorted(shade(q) for q in port.asked) == [3, 7]
-    asked(again, AnswerLog(place, refused=True), 8)
-    assert len(port.asked) == 2
 
 
 # --- keys ---------------------------------------------------------------------------------------

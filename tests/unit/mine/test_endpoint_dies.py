@@ -14,7 +14,7 @@ from edgekit.dataset.answers import AnswerLog
 from edgekit.engine.answerer import Answer
 from edgekit.mine.doubt import ENOUGH
 from edgekit.mine.logs import logs_of
-from tests.unit.engine.test_endpoint_port import FILTERED, Port, decoded
+from tests.unit.engine.conftest import FILTERED, Port, decoded
 from tests.unit.mine.test_mine import RGB, config_of, label, run_of, write
 from tests.unit.mine.test_plan import refusals
 
