@@ -59,10 +59,8 @@ class Chain:
         of why; all of them where None.
         """
         its, time = self.slots[slot], np.asarray(times_s, float)
-        clock, moved = (
-            clock_of(time, speeds_mps, self.cruise_mps),
-            fits(its.moves, time, speeds_mps if measured_mps is None else measured_mps),
-        )
+        clock = clock_of(time, speeds_mps, self.cruise_mps)
+        moved = fits(its.moves, time, speeds_mps if measured_mps is None else measured_mps)
         return _passes(its, indices(its.values, said), moved, np.diff(time), np.diff(clock))
 
     def report(self) -> dict[str, Any]:
@@ -119,14 +117,14 @@ def decode(
     To take away cones or an obstacle takes ``WARY`` times less doubt. What windows left unknown stays so, and no value
     is given that the teacher never said of this stretch: what gold drives are like is no sight of this one.
     """
-    told_of = (times_s, speeds_mps, speeds_mps if measured_mps is None else measured_mps)
+    driven = (times_s, speeds_mps, speeds_mps if measured_mps is None else measured_mps)
     values = [label.model_dump() for label in voted]
     told: list[dict[str, float]] = [{} for _ in voted]
     for part, kept in pieces(times_s):
         heard, first = said[part.start : part.stop], part.start
         for slot, its in chain.slots.items() if len(part) > 1 else ():
             words = [getattr(label, slot) for label in heard]
-            after = chain.posterior(slot, words, *([known[i] for i in part] for known in told_of))
+            after = chain.posterior(slot, words, *([known[i] for i in part] for known in driven))
             best, probable = after.argmax(axis=1), after.max(axis=1)
             for i in np.flatnonzero(probable > sure):
                 value, row = its.values[best[i]], values[first + i]

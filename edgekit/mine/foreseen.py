@@ -34,10 +34,8 @@ def frames_of(config: MineConfig) -> tuple[int, list[str]]:
             continue
         try:
             found = opened(_place(given), config.reading, refused)
-        except (
-            UserError,
-            OSError,
-        ) as error:  # no drive's own trouble: it ends a run that leaves drives out, too
+        except (UserError, OSError) as error:
+            # No drive's own trouble: it ends a run that leaves drives out, too.
             notes.append(refusal(Refused.of(given, Path(given), error).error))
             continue
         drives += found
